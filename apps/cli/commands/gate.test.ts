@@ -112,7 +112,7 @@ test('the exit code stays that of the gate when the comment cannot be written', 
   const env = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: tmpdir() };
   const { code, err } = await runTestCli(submitGated, { url: api.url, env });
   expect(code).toBe(4);
-  expect(err).toContain('The comment could not be written: EISDIR');
+  expect(err).toContain('What became of the run could not be written: EISDIR');
   expect(err).toContain('::error title=Quality gate failed');
 });
 

@@ -20,7 +20,7 @@ import { showRun } from '../watch/show-run.ts';
 import { annotationsOf, commentOf, type GateOptions, gateOf, withGate } from './gate.ts';
 import { collect, duration, wholeNumber } from './options.ts';
 
-type SubmitOptions = SubmissionOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
+type SubmitOptions = SubmissionOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true; outputs?: string };
 
 export function addSubmit({ program, action }: Registrar): void {
   const command = withSubmission(program.command('submit').description('submits a run of a recipe'))
@@ -31,6 +31,7 @@ export function addSubmit({ program, action }: Registrar): void {
   withGate(command.option('--gate <gate>', 'judges the run once it has succeeded, such as "mAP@100 >= production - 0.2 points"'))
     .option('--promote <alias>', 'with --gate: if it passes, lets this alias name the model that the run registers')
     .option('--comment-file <file.md>', 'with --wait: writes what became of the run and its gate as Markdown')
+    .option('--outputs <file>', 'with --wait: appends CAIRN_RUN, CAIRN_RUN_ID, CAIRN_STATE and CAIRN_VERDICT, a NAME=VALUE a line')
     .action(action(submit));
   withSubmission(program.command('plan').description('shows what a submission would run and what it would reuse, and why')).action(
     action(plan),
@@ -55,7 +56,8 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   if (options.dryRun) return plan(session, options);
   requireOptions(options);
   if (options.gate !== undefined) parseGate(options.gate);
-  if (options.commentFile !== undefined) await requireWritable(options.commentFile);
+  if (options.commentFile !== undefined) await requireWritable('The comment', '--comment-file', options.commentFile);
+  if (options.outputs !== undefined) await requireWritable('The outputs', '--outputs', options.outputs);
   const client = await session.client();
   const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin));
   const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
@@ -91,7 +93,7 @@ async function waitAndComment(
   session: Session,
   client: CairnClient,
   run: { id: string; name: string },
-  { timeout, commentFile }: SubmitOptions,
+  { timeout, commentFile, outputs }: SubmitOptions,
 ): Promise<number> {
   const { ui, signal, cli } = session;
   const limit = timeout === undefined ? null : AbortSignal.timeout(timeout);
@@ -102,9 +104,10 @@ async function waitAndComment(
   });
   const code = ended === null ? exitCodes.timeout.code : exitCodeOfRun(ended);
   const summaryFile = cli.env.GITHUB_ACTIONS === 'true' ? cli.env.GITHUB_STEP_SUMMARY : undefined;
-  if (commentFile === undefined && summaryFile === undefined) return code;
+  if (commentFile === undefined && summaryFile === undefined && outputs === undefined) return code;
   try {
     const view = ended ?? (await client.getRun(run.id, { signal }));
+    if (outputs !== undefined) await appendFile(outputs, outputsOf(view));
     const comment = commentOf(view, { url: client.url, now: cli.now() });
     if (summaryFile !== undefined) for (const line of annotationsOf(view)) ui.note(line);
     if (commentFile !== undefined) await writeFile(commentFile, comment);
@@ -113,26 +116,35 @@ async function waitAndComment(
   } catch (error) {
     if (signal.aborted) throw error;
     // The exit code has to be that of the run and its gate, whatever became of the comment.
-    ui.note(ui.style.warn(`The comment could not be written: ${error instanceof Error ? error.message : String(error)}`));
+    ui.note(ui.style.warn(`What became of the run could not be written: ${error instanceof Error ? error.message : String(error)}`));
   }
   return code;
 }
 
-/** The comment is written when the run is over, perhaps in days: that it cannot be is found out before. */
-async function requireWritable(file: string): Promise<void> {
+/** For the steps and jobs after this one. None of the values has a space or a quote. */
+function outputsOf({ id, name, state, verdict, gate }: RunView): string {
+  const lines = { CAIRN_RUN: name, CAIRN_RUN_ID: id, CAIRN_STATE: state, CAIRN_VERDICT: gate?.judgement?.verdict ?? verdict };
+  return Object.entries(lines)
+    .map(([variable, value]) => `${variable}=${value}\n`)
+    .join('');
+}
+
+/** It is written when the run is over, perhaps in days: that it cannot be is found out before. */
+async function requireWritable(what: string, option: string, file: string): Promise<void> {
   try {
     const handle = await open(file, 'a');
     await handle.close();
   } catch (cause) {
-    throw new CairnError('invalid_request', `The comment cannot be written to ${file}: ${cause instanceof Error ? cause.message : cause}`, {
+    throw new CairnError('invalid_request', `${what} cannot be written to ${file}: ${cause instanceof Error ? cause.message : cause}`, {
       cause,
-      details: { remedy: 'Pass a file in an existing folder in which you may write (--comment-file).' },
+      details: { remedy: `Pass a file in an existing folder in which you may write (${option}).` },
     });
   }
 }
 
-function requireOptions({ wait, gate, promote, commentFile, timeout }: SubmitOptions): void {
-  const option = commentFile !== undefined ? '--comment-file' : timeout !== undefined ? '--timeout' : null;
+function requireOptions({ wait, gate, promote, commentFile, outputs, timeout }: SubmitOptions): void {
+  const option =
+    commentFile !== undefined ? '--comment-file' : outputs !== undefined ? '--outputs' : timeout !== undefined ? '--timeout' : null;
   if (promote !== undefined && gate === undefined) throw lacking('--promote', '--gate');
   if (!wait && option !== null) throw lacking(option, '--wait');
 }
