@@ -43,7 +43,7 @@ test('the chart of a release names its image by the registry and the digest, and
   const env = { ...process.env, CAIRN_REGISTRY: 'registry.example/team', CAIRN_HELM: process.env.CAIRN_HELM ?? 'helm' };
   const script = join(import.meta.dirname, '..', '.ci', 'release', 'chart');
   const { stdout } = await promisify(execFile)(script, ['9.8.7', out, digest], { env });
-  const { image: _, ...values } = z.looseObject({ image: z.unknown() }).parse(minimal);
+  const { image: _, ...values } = minimal;
   const text = await withValues(values, (file) => helm('template', 'cairn', stdout.trim(), '--kube-version', '1.31.0', '--values', file));
   expect(text).toContain(`image: "registry.example/team/cairn/control-plane@${digest}"`);
   expect(text).toContain('helm.sh/chart: cairn-9.8.7');

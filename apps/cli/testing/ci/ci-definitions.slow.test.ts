@@ -56,7 +56,9 @@ async function playSubmitted(key: string, shift: number): Promise<string> {
   return id;
 }
 
-test('the action of the page fails the job for a worse model, with outputs, annotation, summary and comment', async () => {
+test('the action of the page fails the job for a worse model, with outputs, annotation, summary and comment', {
+  timeout: 120_000,
+}, async () => {
   const workflow = z.object({
     jobs: z.object({ retrain: z.object({ steps: z.array(z.object({ with: z.record(z.string(), z.string()).optional() })) }) }),
   });
@@ -98,7 +100,7 @@ test('the action of the page fails the job for a worse model, with outputs, anno
   expect(other).toMatchObject({ code: 128, outputs: { run: '' } });
 });
 
-test('the component of the page promotes a better model, and hands what became of it to later jobs', async () => {
+test('the component of the page promotes a better model, and hands what became of it to later jobs', { timeout: 120_000 }, async () => {
   const [, gitlab] = await examples();
   const { include } = z.object({ include: z.array(z.object({ inputs: z.record(z.string(), z.string()) })) }).parse(gitlab);
   const variables = { CAIRN_URL: url, CAIRN_TOKEN: token, CAIRN_SOURCE: source, CAIRN_COMMIT: commit, CAIRN_RUNNER_IMAGE: 'unused' };
