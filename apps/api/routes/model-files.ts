@@ -11,6 +11,8 @@ import type { ApiDeps } from './api-deps.ts';
 /** What is downloaded through the service: models are some hundred megabytes, features a thousand times that. */
 const servedKinds = ['model', 'registration'] as const;
 
+const octets = { 'application/octet-stream': { schema: z.any() } };
+
 /** The card of a version of a model, and the files of models. */
 export function modelFileRoutes(app: App, { prisma, store, locate }: ApiDeps): void {
   const tags = ['models'];
@@ -44,7 +46,7 @@ export function modelFileRoutes(app: App, { prisma, store, locate }: ApiDeps): v
         summary: 'Read the card of a version of a model as Markdown',
         description: 'As it was written at the registration, with the recipe and the aliases that name the version now.',
         params,
-        response: { 200: z.string().describe('Markdown.'), ...problems },
+        response: { 200: { description: 'The card.', content: { 'text/markdown': { schema: z.string() } } }, ...problems },
       },
     },
     async (request, reply) => {
@@ -67,7 +69,11 @@ export function modelFileRoutes(app: App, { prisma, store, locate }: ApiDeps): v
           'With `Range: bytes=N-` from byte N on, so that an interrupted download continues. Other artifacts are read from the object ' +
           'storage, whose location `GET /v1/artifacts/ID` has.',
         params: z.object({ id: idOf('artifact'), file: fileName }),
-        response: { 200: z.any().describe('The bytes of the file.'), 206: z.any().describe('Its bytes from the range on.'), ...problems },
+        response: {
+          200: { description: 'The bytes of the file.', content: octets },
+          206: { description: 'Its bytes from the range on.', content: octets },
+          ...problems,
+        },
       },
     },
     async (request, reply) => {
