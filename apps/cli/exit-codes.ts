@@ -1,4 +1,4 @@
-import { CairnError, type ErrorCode, type RunVerdict, type RunView } from '@cairn/contract';
+import { CairnError, type ErrorCode, type RunGate, type RunVerdict, type RunView } from '@cairn/contract';
 
 /** The exit codes of `cairn`: the one table, shown by --help and in the reference. */
 export const exitCodes = {
@@ -6,7 +6,8 @@ export const exitCodes = {
   failed: { code: 1, meaning: 'the run failed, or another error' },
   badInput: {
     code: 2,
-    meaning: 'wrong usage or input: an option, an environment variable, a recipe, a setting, a dataset, a name, a port in use',
+    meaning:
+      'wrong usage or input: an option, an environment variable, a recipe, a setting, a dataset, a name, a port in use; a quality gate that cannot be judged',
   },
   cancelled: { code: 3, meaning: 'the run was cancelled' },
   gateFailed: { code: 4, meaning: 'the run succeeded, but its quality gate failed' },
@@ -34,18 +35,25 @@ export function exitCodeOfError(error: unknown): number {
   return byErrorCode[error.code] ?? (isInput ? exitCodes.badInput.code : exitCodes.failed.code);
 }
 
-export const exitCodeOfVerdict: Record<RunVerdict, number> = {
+const codeOfVerdict: Record<RunVerdict, number> = {
   none: exitCodes.ok.code,
   passed: exitCodes.ok.code,
   failed: exitCodes.gateFailed.code,
   inconclusive: exitCodes.inconclusive.code,
 };
 
-/** The exit code of a command that waited for a run: that of the run's end. */
-export function exitCodeOfRun(run: Pick<RunView, 'state' | 'verdict'>): number {
-  if (run.state === 'cancelled') return exitCodes.cancelled.code;
-  if (run.state === 'failed') return exitCodes.failed.code;
-  return exitCodeOfVerdict[run.verdict];
+/** The exit code for a verdict. `onInconclusive`: what the caller makes of a gate that cannot decide. */
+export function exitCodeOfVerdict(verdict: RunVerdict, onInconclusive: RunGate['onInconclusive']): number {
+  if (verdict !== 'inconclusive' || onInconclusive === null) return codeOfVerdict[verdict];
+  return onInconclusive === 'pass' ? exitCodes.ok.code : exitCodes.gateFailed.code;
+}
+
+/** The exit code of a command that waited for a run: that of the run's end and its gate. */
+export function exitCodeOfRun({ state, verdict, gate }: Pick<RunView, 'state' | 'verdict' | 'gate'>): number {
+  if (state === 'cancelled') return exitCodes.cancelled.code;
+  if (state === 'failed') return exitCodes.failed.code;
+  if (gate?.state === 'refused') return exitCodes.badInput.code;
+  return exitCodeOfVerdict(gate?.judgement?.verdict ?? verdict, gate?.onInconclusive ?? null);
 }
 
 /** The table as text for --help. */

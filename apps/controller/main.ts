@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes } from '@cairn/engine';
+import { queryScoreReader } from '@cairn/judging';
 import { openQueues } from '@cairn/queue';
 import {
   createLogger,
@@ -53,6 +54,7 @@ await runMain({
       projectRuns: config.CAIRN_PROJECT_RUNS,
       deliveryHosts: config.CAIRN_DELIVERY_HOSTS ?? null,
     };
+    const store = openStore(config.CAIRN_STORAGE_URL);
     const parts: ControllerParts = {
       ctx: {
         prisma: database.prisma,
@@ -63,7 +65,8 @@ await runMain({
       },
       databaseUrl: config.CAIRN_DATABASE_URL,
       queues,
-      store: openStore(config.CAIRN_STORAGE_URL),
+      store,
+      readScores: queryScoreReader(store),
       executors,
       pools: [
         ...config.CAIRN_POOLS.map((pool) => ({

@@ -1,5 +1,6 @@
 import type { EngineContext, Leadership, PoolRecord } from '@cairn/engine';
 import type { Executor } from '@cairn/executor';
+import type { ReadQueryScores } from '@cairn/judging';
 import type { Queues } from '@cairn/queue';
 import type { Logger } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
@@ -10,6 +11,7 @@ export type ControllerParts = {
   databaseUrl: string;
   queues: Queues;
   store: ObjectStore;
+  readScores: ReadQueryScores;
   /** Executors by pool. */
   executors: ReadonlyMap<string, Executor>;
   /** Every pool in order of preference, `tasks` among them. */

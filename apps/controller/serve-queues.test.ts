@@ -3,6 +3,7 @@ import { stepVersions } from '@cairn/contract';
 import { createAttempts } from '@cairn/engine';
 import { ada, openEngineHarness } from '@cairn/engine/testing';
 import type { Executor, LaunchSpec } from '@cairn/executor';
+import { queryScoreReader } from '@cairn/judging';
 import { openQueues } from '@cairn/queue';
 import { newId } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
@@ -30,11 +31,13 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
     started.push(spec);
     return { place: 'a pod', handle: 'pod-1' };
   };
+  const store = openStore(pathToFileURL(folder).href);
   const parts: ControllerParts = {
     ctx: harness.ctx,
     databaseUrl: harness.databaseUrl,
     queues,
-    store: openStore(pathToFileURL(folder).href),
+    store,
+    readScores: queryScoreReader(store),
     executors: new Map([['local', { start } as Executor]]),
     pools: [{ name: 'local', executor, slots: 4, attemptSlots: null }],
     agentEnv: {},
@@ -75,6 +78,12 @@ test('a spare starts pods in a cluster, and finalizes steps', async () => {
   await queues.add('finalize', { stepId, generation: 1 });
   const state = async () => (await harness.prisma.step.findUniqueOrThrow({ where: { id: stepId } })).state;
   await waitFor(async () => (await state()) === 'succeeded', { message: 'the result' });
+
+  const judged = await harness.submit({ gate: { gate: 'mAP@100 >= 1 %' } });
+  await harness.playAll(judged);
+  await queues.add('judge', { runId: judged, generation: 1 });
+  // The evaluation was played without scores by query.
+  await waitFor(async () => (await harness.run(judged)).gateState === 'refused', { message: 'the end of the gate' });
 });
 
 test('a spare leaves starts in a single-machine pool to the leader', async () => {

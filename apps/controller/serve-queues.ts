@@ -15,9 +15,10 @@ import { attemptToken } from '@cairn/runtime';
 import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
 import { unknownPool } from './configuration.ts';
 import { deliver } from './deliveries/deliver.ts';
+import { judgeRun } from './judge-run.ts';
 import type { ControllerParts } from './parts.ts';
 
-const concurrency = { launch: 8, finalize: 2, deliver: 16 };
+const concurrency = { launch: 8, finalize: 2, judge: 1, deliver: 16 };
 
 /**
  * Consumes the queues in every controller, leader or spare: the rows say whether an entry is still due. In a pool of a single machine
@@ -43,6 +44,10 @@ export async function serveQueues(parts: ControllerParts, signal: AbortSignal): 
   queues.consume('deliver', {
     concurrency: concurrency.deliver,
     handler: (entry, jobSignal) => deliver({ ...parts, clock: () => new Date() }, entry, AbortSignal.any([signal, jobSignal])),
+  });
+  queues.consume('judge', {
+    concurrency: concurrency.judge,
+    handler: (entry, jobSignal) => judgeRun(parts, entry.runId, entry.generation, AbortSignal.any([signal, jobSignal])),
   });
   if (!isBoundToMachine(parts)) consumeLaunch(parts, signal);
 }

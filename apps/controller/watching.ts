@@ -7,6 +7,7 @@ import {
   dueDeliveries,
   type FindingChange,
   isLive,
+  judgementsDue,
   markSilent,
   recordFindings,
   recordPlace,
@@ -144,8 +145,8 @@ const requeueAfterMs = 3_000;
 const mostDeliveries = 200;
 
 /**
- * Recovers from crashes and emptied queues: queues starts, finalizations and deliveries again (a queue that still has the entry ignores it), and
- * settles runs that a command left unsettled.
+ * Recovers from crashes and emptied queues: queues starts, finalizations, judgements and deliveries again (a queue that still has the entry
+ * ignores it), and settles runs that a command left unsettled.
  */
 export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<void> {
   const missing = await attemptsToQueue(ctx, requeueAfterMs);
@@ -161,6 +162,7 @@ export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<
   for (const key of await unsettledGroups(ctx)) {
     await settleGroup(ctx, key).catch((error: unknown) => log.error({ err: error, ...key }, 'could not settle a concurrency group'));
   }
+  for (const entry of await judgementsDue(ctx)) await queues.add('judge', entry);
   for (const runId of await unsettledRuns(ctx)) {
     await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'could not settle a run'));
   }

@@ -36,6 +36,7 @@ import {
   type metricsQuery,
   metricsView,
   meView,
+  modelCard,
   modelPage,
   planView,
   type QueryScoreRow,
@@ -118,7 +119,7 @@ type ComparisonInput = Pick<z.output<typeof comparisonQuery>, 'a' | 'b'> & Parti
 type QueryScoresInput = Pick<z.output<typeof queryScoresQuery>, 'of'> & Partial<z.output<typeof queryScoresQuery>>;
 
 /** Calls about datasets, recipes, weights, models and artifacts. */
-function catalogueCalls({ send }: Requester) {
+function catalogueCalls({ send, open }: Requester) {
   const listDatasets = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'datasets'], query, repeatable: true, answer: datasetPage }, options);
   const listModels = (query: PageQuery = {}, options?: RequestOptions) =>
@@ -204,6 +205,15 @@ function catalogueCalls({ send }: Requester) {
 
     getArtifact: (artifactId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'artifacts', artifactId], repeatable: true, answer: artifactView }, options),
+    /** A file of a model from a byte on, as a stream; the caller must read or cancel it. One try. */
+    openArtifactFile: (artifactId: string, file: string, { from, signal }: { from: number; signal: AbortSignal }): Promise<Response> =>
+      open(['v1', 'artifacts', artifactId, 'files', file], undefined, from > 0 ? { range: `bytes=${from}-` } : {}, signal),
+    /** The card of MODEL@VERSION or MODEL@ALIAS. */
+    getModelCard: (reference: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'models', reference, 'card'], repeatable: true, answer: modelCard, isVerbatim: true }, options),
+    /** The same as Markdown. One try. */
+    readModelCard: async (reference: string, { signal }: { signal: AbortSignal }): Promise<string> =>
+      (await open(['v1', 'models', reference, 'card.md'], undefined, {}, signal)).text(),
   };
 }
 

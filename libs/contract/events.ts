@@ -27,8 +27,8 @@ const eventData = {
   /** A checkpoint was stored, taken at the optimizer step `at`. */
   checkpoint: z.object({ step: z.string(), at: z.number().int(), epoch: z.number() }),
   evaluation: z.object({ step: z.string(), when: z.enum(['start', 'epoch', 'end']), mapAt100: z.number() }),
-  /** A quality gate was judged: `gate` is its text. */
-  gate: z.object({ gate: z.string(), verdict: runVerdict }),
+  /** A quality gate was judged, or could not be (`none`): `gate` is its text. `alias`: the one that now names the run's model. */
+  gate: z.object({ gate: z.string(), verdict: runVerdict, alias: z.string().optional() }),
   /** A message from an attempt (`said`, with a level), an unreadable image, a registered model, or a retry. */
   note: z.object({
     step: z.string().optional(),

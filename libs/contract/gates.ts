@@ -1,9 +1,8 @@
 import { z } from 'zod';
 import { CairnError } from './cairn-error.ts';
-import { idOf, modelReferencePattern, timestamp } from './names.ts';
+import { aliasName, evaluationReference, idOf, modelReferencePattern, timestamp } from './names.ts';
 import { wholeNumber } from './numbers.ts';
-import { evaluationReference } from './scores.ts';
-import { runVerdict } from './states.ts';
+import { type RunState, runVerdict } from './states.ts';
 import { writtenText } from './text.ts';
 
 // Quality gates: what a model must reach, and what was decided about it. Averages and shares are from 0 to 1.
@@ -72,6 +71,16 @@ export type GateRequest = z.infer<typeof gateRequest>;
 /** GET /v1/gate: tries a gate on an evaluation, and stores nothing. */
 export const gateQuery = z.strictObject({ of: evaluationReference, ...gateSettings, minQueries: minQueries(z.coerce.number()) });
 
+/**
+ * The gate of a submission: the controller judges the run once it has succeeded, and moves an alias to the version that the run registers if
+ * the gate passed. `onInconclusive` says what an inconclusive gate means to whoever waits; the alias is not moved then.
+ */
+export const runGate = gateRequest.extend({
+  onInconclusive: z.enum(['pass', 'fail']).nullable().default(null),
+  promote: z.strictObject({ alias: aliasName }).nullable().default(null),
+});
+export type RunGate = z.infer<typeof runGate>;
+
 /** `inconclusive`: the interval contains the limit, or there are too few queries. */
 export const gateVerdict = runVerdict.exclude(['none']);
 export type GateVerdict = z.infer<typeof gateVerdict>;
@@ -93,6 +102,8 @@ export const judgement = z.object({
   /** The lowest accepted difference: minus the tolerance. */
   limit: z.number(),
   evaluation: z.object({ id: idOf('artifact'), name: z.string() }),
+  /** The version that was registered with the evaluation; null where none was. */
+  model: z.object({ model: z.string(), version: wholeNumber }).nullable().default(null),
   /** The version that was compared with, as it was named at the judgement; null for a fixed value. */
   baseline: z.object({ model: z.string(), version: wholeNumber, evaluationId: idOf('artifact') }).nullable(),
   /** The queries that lost most. */
@@ -100,7 +111,39 @@ export const judgement = z.object({
 });
 export type Judgement = z.infer<typeof judgement>;
 
+/** What became of the alias that a passed gate was to move. */
+export const promotion = z.object({
+  alias: z.string(),
+  /** `kept`: the alias named another version than the one that the model was compared with, so it was left as it was. */
+  outcome: z.enum(['moved', 'unchanged', 'kept']),
+  /** One sentence with the versions. */
+  reason: z.string(),
+});
+export type Promotion = z.infer<typeof promotion>;
+
 /** A judgement of a run, as stored. */
-export const storedJudgement = judgement.extend({ judgedBy: z.string(), judgedAt: timestamp });
+export const storedJudgement = judgement.extend({
+  judgedBy: z.string(),
+  judgedAt: timestamp,
+  /** Null where no alias was to be moved. */
+  promotion: promotion.nullable().default(null),
+});
 export type StoredJudgement = z.infer<typeof storedJudgement>;
 export const judgementList = z.object({ items: z.array(storedJudgement) });
+
+/** `waiting` for the run to succeed, `judging`, `judged`, or `refused`: it cannot be judged, and `problem` says why. */
+export const runGateState = z.enum(['waiting', 'judging', 'judged', 'refused']);
+export type RunGateState = z.infer<typeof runGateState>;
+
+/** The gate of a run and what it decided. */
+export const runGateView = runGate.extend({
+  state: runGateState,
+  /** Why it was refused, or why judging takes longer: the storage does not answer, for example. */
+  problem: z.string().nullable(),
+  judgement: storedJudgement.nullable(),
+});
+export type RunGateView = z.infer<typeof runGateView>;
+
+/** True while the verdict of a run that succeeded is still to come. */
+export const awaitsVerdict = ({ state, gate }: { state: RunState; gate: { state: RunGateState } | null }): boolean =>
+  state === 'succeeded' && (gate?.state === 'waiting' || gate?.state === 'judging');

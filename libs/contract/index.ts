@@ -14,6 +14,7 @@ export * from './hook-payloads.ts';
 export * from './internal.ts';
 export * from './known-counts.ts';
 export * from './logs.ts';
+export * from './model-card.ts';
 export * from './names.ts';
 export * from './numbers.ts';
 export * from './object-key.ts';

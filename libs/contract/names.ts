@@ -22,6 +22,17 @@ export const aliasName = z
 /** NAME, NAME@VERSION or NAME@ALIAS. */
 export const modelReferencePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@([0-9]{1,9}|(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}))?$/;
 
+/**
+ * An evaluation as its users name it: its id, the id of its step or run, RUN (the step `evaluate`, or the only evaluation), RUN/STEP, or a
+ * registered MODEL@VERSION.
+ */
+export const evaluationReference = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}([/@][A-Za-z0-9][A-Za-z0-9._-]{0,62})?$/,
+    'use the id of an evaluation, step or run, RUN, RUN/STEP, MODEL@VERSION or MODEL@ALIAS',
+  );
+
 /** The prefix of an id says what it identifies, such as `run_` or `stp_`. */
 export const idPrefixes = {
   run: 'run',

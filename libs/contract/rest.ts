@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
+import { runGate, runGateView } from './gates.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { cancelCause, holdCause, labelText, onNewer, runContext, runLabels, runSource } from './origin.ts';
 import { recipe, untilSteps } from './recipe.ts';
@@ -76,6 +77,8 @@ export const submitRequest = z.strictObject({
   group: safeName.optional(),
   /** What becomes of this run when a newer one enters its group while it runs: `queue` lets it finish, `cancel` cancels it. */
   onNewer: onNewer.default('queue'),
+  /** Judged once the run has succeeded. */
+  gate: runGate.optional(),
 });
 export type SubmitRequest = z.infer<typeof submitRequest>;
 export type SubmitRequestInput = z.input<typeof submitRequest>;
@@ -211,6 +214,8 @@ export const runView = runListItem.extend({
   given: z
     .object({ recipe: z.string().nullable(), set: z.record(z.string(), z.unknown()), until: z.array(z.string()).nullable() })
     .nullable(),
+  /** The quality gate that was submitted with it. */
+  gate: runGateView.nullable().default(null),
 });
 export type RunView = z.infer<typeof runView>;
 

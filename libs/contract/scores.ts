@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { idOf, timestamp } from './names.ts';
+import { evaluationReference, idOf, timestamp } from './names.ts';
 import { largestInt4, wholeNumber } from './numbers.ts';
 import { page, pageQuery } from './rest.ts';
 
@@ -89,17 +89,6 @@ export const comparison = z.object({
   bootstrap: bootstrapSettings,
 });
 export type Comparison = z.infer<typeof comparison>;
-
-/**
- * An evaluation as its users name it: its id, the id of its step or run, RUN (the step `evaluate`, or the only evaluation), RUN/STEP, or a
- * registered MODEL@VERSION.
- */
-export const evaluationReference = z
-  .string()
-  .regex(
-    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}([/@][A-Za-z0-9][A-Za-z0-9._-]{0,62})?$/,
-    'use the id of an evaluation, step or run, RUN, RUN/STEP, MODEL@VERSION or MODEL@ALIAS',
-  );
 
 export const evaluationView = z.object({
   id: idOf('artifact'),

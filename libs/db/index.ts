@@ -25,6 +25,7 @@ export { getRun } from './read/get-run.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';
+export { type FoundCard, findModelCard } from './read/model-card.ts';
 export {
   getCodeHost,
   getOutgoingDelivery,

@@ -49,6 +49,7 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
       verdict: 'none',
       ...(entry === null ? {} : { groupPlace: entry.place }),
     });
+    if (run.gate !== null) changeRun(run, { gateState: 'waiting', gateProblem: null, gateNotBefore: null });
     if (entry?.isFree === false) changeRun(run, { hold: 'group' });
     moveRun(run, entry?.isFree === false ? 'held' : 'running', null);
     const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };

@@ -1,9 +1,9 @@
 import type {
   AttemptSpec,
   ClaimRequest,
+  CodeHostRequest,
   DatasetFiles,
   DatasetView,
-  CodeHostRequest,
   FinishRequest,
   GcResult,
   HookAnswer,

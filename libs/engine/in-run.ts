@@ -1,4 +1,13 @@
-import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSettings, runOrigin, runSource } from '@cairn/contract';
+import {
+  artifactState,
+  attemptPurpose,
+  attemptState,
+  CairnError,
+  kindAndSettings,
+  runGateState,
+  runOrigin,
+  runSource,
+} from '@cairn/contract';
 import type { Transaction } from '@cairn/db';
 import { z } from 'zod';
 import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
@@ -42,6 +51,7 @@ const runRow = z.object({
   source: z.object(runSource.shape).nullable(),
   dataset: z.object({ name: z.string(), version: z.number().int(), digest: z.string() }),
   group: z.string().nullable(),
+  gate: z.object({ state: runGateState, generation: z.number().int() }).nullable(),
   hasStarted: z.boolean(),
 });
 
@@ -83,6 +93,7 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
     select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
            r.concurrency_group as "group", r.started_at is not null as "hasStarted",
            r.recipe_name as "recipeName", r.origin, r.source,
+           case when r.gate_state is not null then jsonb_build_object('state', r.gate_state, 'generation', r.gate_generation) end as gate,
            jsonb_build_object('name', d.name, 'version', d.version, 'digest', d.digest) as dataset
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
   if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);

@@ -47,6 +47,7 @@ export {
 } from './leader/observe.ts';
 export { serveTimers } from './leader/timers.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
+export { type DueJudgement, dueJudgement, gateDelayed, gateJudged, gateRefused, judgementsDue } from './run-gate.ts';
 export { addSecret, openSecrets, removeSecrets, replaceSecret, type SecretOwner } from './sealed-secrets.ts';
 export type { BoundTrigger, SignedDelivery } from './triggers/bound-trigger.ts';
 export { removeOldDeliveries, startAcceptedDeliveries } from './triggers/start-deliveries.ts';

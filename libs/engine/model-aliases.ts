@@ -1,4 +1,4 @@
-import { type AliasAction, CairnError, type WebhookData } from '@cairn/contract';
+import { type AliasAction, CairnError, type Promotion, type WebhookData } from '@cairn/contract';
 import { currentAliases, inTransaction, type Transaction } from '@cairn/db';
 import { audit } from './audit.ts';
 import { announce, announcementOf } from './deliveries/announce.ts';
@@ -70,18 +70,44 @@ function versionsBehind(moves: readonly { action: string; toVersion: number | nu
   return versions;
 }
 
-/** Changes of the aliases of one model follow each other. */
+/**
+ * Lets an alias name the model of a run whose gate passed, in the transaction of the judgement. If it no longer names `expected`, the version
+ * that the model was compared with, it is kept as it is: the comparison says nothing about the version that it names now.
+ */
+export async function promote(
+  tx: Transaction,
+  name: AliasName,
+  { version, expected, reason }: { version: number; expected: number | null; reason: string },
+  actor: Actor,
+): Promise<Promotion> {
+  const { alias } = name;
+  const called = `${name.model}@${alias}`;
+  const current = await lockAlias(tx, name, actor);
+  if (current === version) return { alias, outcome: 'unchanged', reason: `${called} already names version ${version}.` };
+  if (current !== expected) {
+    const before = expected === null ? 'when it did not exist' : `with version ${expected}`;
+    const why = `${called} was kept: ${stateOf(current)}, but the model was compared ${before}.`;
+    return { alias, outcome: 'kept', reason: why };
+  }
+  await record(tx, name, { action: 'set', from: current, to: version, reason }, actor);
+  const from = current === null ? '' : ` instead of ${current}`;
+  return { alias, outcome: 'moved', reason: `${called} now names version ${version}${from}.` };
+}
+
 async function withAlias(
   { prisma }: EngineContext,
-  { model, alias }: AliasName,
-  { projectId }: Actor,
+  name: AliasName,
+  actor: Actor,
   change: (tx: Transaction, current: number | null) => Promise<void>,
 ): Promise<void> {
-  await inTransaction(prisma, async (tx) => {
-    await tx.$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`alias ${projectId} ${model}`}, 0))`;
-    const aliases = await currentAliases(tx, projectId, [model]);
-    await change(tx, aliases.find((other) => other.alias === alias)?.version ?? null);
-  });
+  await inTransaction(prisma, async (tx) => change(tx, await lockAlias(tx, name, actor)));
+}
+
+/** The version that an alias names; until the transaction ends, nobody else moves an alias of the model. */
+async function lockAlias(tx: Transaction, { model, alias }: AliasName, { projectId }: Actor): Promise<number | null> {
+  await tx.$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`alias ${projectId} ${model}`}, 0))`;
+  const aliases = await currentAliases(tx, projectId, [model]);
+  return aliases.find((other) => other.alias === alias)?.version ?? null;
 }
 
 type Move = { action: AliasAction; from: number | null; to: number | null; reason: string };

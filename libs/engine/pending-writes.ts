@@ -3,6 +3,7 @@ import type {
   CancelCause,
   HoldCause,
   OnNewer,
+  RunGateState,
   RunLabels,
   RunOrigin,
   RunSource,
@@ -43,6 +44,10 @@ export type RunColumns = Partial<{
   groupPlace: number;
   verdict: string;
   noReuse: boolean | string[];
+  gateState: RunGateState;
+  gateGeneration: number;
+  gateProblem: string | null;
+  gateNotBefore: Date | null;
   startedAt: Date | null;
   finishedAt: Date | null;
 }>;
@@ -102,7 +107,10 @@ type NewRun = {
   labels: RunLabels;
   group: string | null;
   onNewer: OnNewer;
-} & Required<Pick<RunColumns, 'state' | 'noReuse' | 'hold'>> & { groupPlace: number | null };
+  gate: unknown;
+  groupPlace: number | null;
+} & Required<Pick<RunColumns, 'state' | 'noReuse' | 'hold' | 'gateGeneration'>> &
+  Pick<RunColumns, 'gateState'>;
 
 export type NewStep = {
   id: string;
@@ -150,6 +158,10 @@ const runNames: Names<RunColumns> = {
   groupPlace: 'group_place',
   verdict: 'verdict',
   noReuse: 'no_reuse',
+  gateState: 'gate_state',
+  gateGeneration: 'gate_generation',
+  gateProblem: 'gate_problem',
+  gateNotBefore: 'gate_not_before',
   startedAt: 'started_at',
   finishedAt: 'finished_at',
 };
@@ -188,7 +200,7 @@ const attemptNames: Names<AttemptColumns> = {
   result: 'result',
   avoidNode: 'avoid_node',
 };
-const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' | 'groupPlace'>> = {
+const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' | 'groupPlace' | 'gateProblem' | 'gateNotBefore'>> = {
   id: 'id',
   projectId: 'project_id',
   owner: 'owner',
@@ -211,6 +223,9 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' |
   labels: 'labels',
   group: 'concurrency_group',
   onNewer: 'on_newer',
+  gate: 'gate',
+  gateState: 'gate_state',
+  gateGeneration: 'gate_generation',
   seq: 'seq',
   startedAt: 'started_at',
   finishedAt: 'finished_at',

@@ -1,8 +1,8 @@
-import { CairnError, type Judgement } from '@cairn/contract';
+import { CairnError, type Judgement, type Promotion } from '@cairn/contract';
 import { audit } from './audit.ts';
 import { toJson } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
-import { announceRun, changeRun, emit } from './run-work.ts';
+import { announceRun, changeRun, emit, type RunWork } from './run-work.ts';
 import { withRun } from './with-run.ts';
 
 /**
@@ -14,11 +14,24 @@ export async function recordJudgement(ctx: EngineContext, runId: string, judgeme
   await withRun(ctx, runId, async (run) => {
     if (run.projectId !== actor.projectId) throw new CairnError('not_found', `run ${runId} not found`);
     if (run.state !== 'succeeded') throw new CairnError('wrong_state', `${run.name} is ${run.state}; a gate judges a run that succeeded`);
-    const { gate, verdict, reason, baseline } = judgement;
-    await run.tx.judgement.createMany({ data: [{ runId, verdict, details: toJson(judgement), actor: actor.name }] });
-    changeRun(run, { verdict });
-    emit(run, 'gate', `gate ${verdict}: ${gate}. ${reason}`, { gate, verdict });
-    announceRun(run, 'gate.judged', { ...judgement, judgedBy: actor.name });
-    await audit(run.tx, actor, { action: 'run.judge', target: runId, before: null, after: { verdict }, details: { gate, baseline } });
+    await storeJudgement(run, judgement, actor, { generation: null, promotion: null });
   });
+}
+
+/** `generation`: of the run's own gate; null for a judgement that a person asked for. */
+export async function storeJudgement(
+  run: RunWork,
+  judgement: Judgement,
+  actor: Actor,
+  { generation, promotion }: { generation: number | null; promotion: Promotion | null },
+): Promise<void> {
+  const { gate, verdict, reason, baseline } = judgement;
+  const details = toJson({ ...judgement, promotion });
+  await run.tx.judgement.createMany({ data: [{ runId: run.id, verdict, details, actor: actor.name, gateGeneration: generation }] });
+  changeRun(run, { verdict });
+  const promoted = promotion === null ? '' : ` ${promotion.reason}`;
+  const moved = promotion?.outcome === 'moved' ? { alias: promotion.alias } : {};
+  emit(run, 'gate', `gate ${verdict}: ${gate}. ${reason}${promoted}`, { gate, verdict, ...moved });
+  announceRun(run, 'gate.judged', { ...judgement, judgedBy: actor.name });
+  await audit(run.tx, actor, { action: 'run.judge', target: run.id, before: null, after: { verdict }, details: { gate, baseline } });
 }

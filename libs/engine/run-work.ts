@@ -8,6 +8,7 @@ import {
   type KindAndSettings,
   mayFollow,
   type RunAction,
+  type RunGateState,
   type RunOrigin,
   type RunSource,
   type RunState,
@@ -80,6 +81,8 @@ export type RunWork = {
   group: string | null;
   /** True once a step of it has been started. */
   hasStarted: boolean;
+  /** The quality gate that it was submitted with. */
+  gate: { state: RunGateState; generation: number } | null;
   steps: WorkStep[];
   /** Digests and details of artifacts that were looked up for memo keys, by id. */
   inputs: Map<string, KnownInput>;
@@ -104,6 +107,7 @@ export type RunRow = Pick<
   | 'source'
   | 'dataset'
   | 'group'
+  | 'gate'
   | 'hasStarted'
 >;
 
@@ -185,7 +189,7 @@ export function announceRun<Event extends 'run.ended' | 'gate.judged'>(
 }
 
 /** Requests a queue entry for when the transaction commits. */
-export function enqueue(run: RunWork, queue: 'launch' | 'tasks' | 'finalize', row: string, generation: number): void {
+export function enqueue(run: RunWork, queue: 'launch' | 'tasks' | 'finalize' | 'judge', row: string, generation: number): void {
   run.pending.outbox.push({ queue, row, generation });
 }
 

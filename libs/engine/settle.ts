@@ -8,6 +8,7 @@ import {
   changeRun,
   changeStep,
   emit,
+  enqueue,
   findStep,
   makesItsResult,
   type RunWork,
@@ -75,6 +76,15 @@ export function moveRun(run: RunWork, to: RunState, cause: string | null): void 
   emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
   if (to === 'succeeded' || to === 'failed' || to === 'cancelled')
     announceRun(run, 'run.ended', { state: to, cause, finishedAt: now.toISOString() });
+  if (to === 'succeeded') beginJudging(run);
+}
+
+/** A controller judges the run by its gate. Raises the generation: a judgement of what a retry replaced is dropped. */
+function beginJudging(run: RunWork): void {
+  if (run.gate === null) return;
+  run.gate = { state: 'judging', generation: run.gate.generation + 1 };
+  changeRun(run, { gateState: 'judging', gateGeneration: run.gate.generation, gateProblem: null, gateNotBefore: null });
+  enqueue(run, 'judge', run.id, run.gate.generation);
 }
 
 const runWords: Record<RunState, string> = {

@@ -10,6 +10,7 @@ import { type GroupKey, lockGroup, placeInGroup } from './groups.ts';
 import { settleAndWrite } from './in-run.ts';
 import type { NewStep } from './pending-writes.ts';
 import { resolveRecipe } from './recipes.ts';
+import { checkGate, gateColumnOf } from './run-gate.ts';
 import { emit, runWork, type WorkStep } from './run-work.ts';
 import { settleGroup } from './with-run.ts';
 
@@ -26,7 +27,7 @@ export type Submission = {
  * Validates a submission without writing anything.
  *
  * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset, inputs from outside), `model_mismatch`,
- *   `invalid_request` (noReuse)
+ *   `invalid_request` (noReuse, gate)
  */
 export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
   const recipe = resolveRecipe(ctx, request);
@@ -45,6 +46,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
   }
   const inputs = await findExternalInputs(ctx, plan, projectId);
   refuseMixedFeatures(plan, inputs.of);
+  if (request.gate !== undefined) await checkGate(ctx, request.gate, plan, projectId);
   return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
 }
 
@@ -98,7 +100,9 @@ export async function submitRun(
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
       const { source } = request;
       const facts = { id: runId, ...owner, name, noReuse, recipeName: recipe.name, origin, source, dataset, group };
-      const run = runWork(ctx, tx, { ...facts, state, seq: 0, hasStarted: false }, steps, new Set());
+      const gate = request.gate === undefined ? null : gateColumnOf(request.gate, actor);
+      const waiting = gate === null ? null : ({ state: 'waiting', generation: 0 } as const);
+      const run = runWork(ctx, tx, { ...facts, state, seq: 0, hasStarted: false, gate: waiting }, steps, new Set());
       run.pending.made = {
         run: {
           id: runId,
@@ -124,6 +128,9 @@ export async function submitRun(
           labels: request.labels,
           group,
           onNewer: request.onNewer,
+          gate,
+          gateGeneration: 0,
+          ...(waiting !== null && { gateState: waiting.state }),
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
@@ -137,6 +144,7 @@ export async function submitRun(
       const after = {
         ...{ name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority },
         ...(origin.kind === 'person' ? {} : { origin }),
+        gate: request.gate,
       };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);

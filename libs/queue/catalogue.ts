@@ -5,6 +5,7 @@ import { z } from 'zod';
 const attemptEntry = z.object({ attemptId: idOf('attempt'), generation: z.int().min(0) });
 const stepEntry = z.object({ stepId: idOf('step'), generation: z.int().min(0) });
 const deliveryEntry = z.object({ deliveryId: z.string().regex(/^[0-9]{1,18}$/), generation: z.int().min(0) });
+const runEntry = z.object({ runId: idOf('run'), generation: z.int().min(0) });
 
 /** The entries of each queue. */
 type QueueEntries = {
@@ -16,6 +17,8 @@ type QueueEntries = {
   finalize: z.output<typeof stepEntry>;
   /** Send a message to a webhook, or a report to a code host. */
   deliver: z.output<typeof deliveryEntry>;
+  /** Judge a run that succeeded by the gate that it was submitted with. */
+  judge: z.output<typeof runEntry>;
 };
 export type QueueName = keyof QueueEntries;
 export type QueueEntry<Name extends QueueName> = QueueEntries[Name];
@@ -37,9 +40,10 @@ export const queueCatalogue: { readonly [Name in QueueName]: QueueDefinition<Que
   tasks: { schema: attemptEntry, rowOf: (entry) => entry.attemptId, entryOf: (attemptId, generation) => ({ attemptId, generation }) },
   finalize: { schema: stepEntry, rowOf: (entry) => entry.stepId, entryOf: (stepId, generation) => ({ stepId, generation }) },
   deliver: { schema: deliveryEntry, rowOf: (entry) => entry.deliveryId, entryOf: (deliveryId, generation) => ({ deliveryId, generation }) },
+  judge: { schema: runEntry, rowOf: (entry) => entry.runId, entryOf: (runId, generation) => ({ runId, generation }) },
 };
 
-export const queueName = z.enum(['launch', 'tasks', 'finalize', 'deliver'] satisfies QueueName[]);
+export const queueName = z.enum(['launch', 'tasks', 'finalize', 'deliver', 'judge'] satisfies QueueName[]);
 
 /**
  * Parses an entry, and names its job: `<row>-<generation>` (BullMQ refuses a colon). While a job of this name waits or

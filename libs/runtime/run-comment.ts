@@ -1,9 +1,9 @@
-import { firstOf, type Judgement, type RunView, type StepView } from '@cairn/contract';
+import { firstOf, type RunView, type StepView, type StoredJudgement } from '@cairn/contract';
 import { markdownCode, markdownTable, markdownText } from './markdown.ts';
 import { formatDuration, formatInterval, formatNumber, formatPercent, plural, secondsBetween } from './units.ts';
 
 /** What became of a run's gate: its judgement, or why it was not judged; both null without a gate, and where the run did not succeed. */
-export type GateOutcome = { judgement: Judgement | null; refusal: string | null };
+export type GateOutcome = { judgement: StoredJudgement | null; refusal: string | null };
 
 type CommentOptions = GateOutcome & {
   /** The service's address, for the command that shows the run; null where it is not known. */
@@ -25,6 +25,7 @@ export function runComment(run: RunView, { judgement, refusal, url, page, now }:
     '',
     ...(refusal === null ? [] : [markdownText(refusal), '']),
     ...(judgement === null ? [] : [markdownCode(judgement.gate), '', markdownText(judgement.reason), '', ...lostTable(judgement)]),
+    ...(judgement?.promotion == null ? [] : [markdownText(judgement.promotion.reason), '']),
     ...(run.cause === null ? [] : [markdownText(run.cause), '']),
     ...run.stepViews
       .filter((step) => step.state === 'failed')
@@ -82,7 +83,7 @@ function stepRow(step: StepView, now: Date): string[] {
   ];
 }
 
-function lostTable({ verdict, lost }: Judgement): string[] {
+function lostTable({ verdict, lost }: StoredJudgement): string[] {
   if (verdict === 'passed' || lost.length === 0) return [];
   const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), formatPercent(a), formatPercent(b)]);
   return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];

@@ -19,6 +19,7 @@ const below: Record<string, string[]> = {
   client: ['contract', 'runtime'],
   db: ['contract', 'runtime', 'domain'],
   engine: ['contract', 'runtime', 'domain', 'db'],
+  judging: ['contract', 'runtime', 'domain', 'storage', 'retrieval', 'db'],
   testing: ['contract', 'runtime', 'domain', 'storage', 'queue', 'executor', 'dataset', 'retrieval', 'client', 'db'],
 };
 const everyLibrary = Object.keys(below).filter((name) => name !== 'testing');

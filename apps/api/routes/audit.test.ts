@@ -150,6 +150,7 @@ describe('an entry of the audit', () => {
         source: {},
         labels: {},
         noReuse: false,
+        gate: Prisma.DbNull,
       },
     });
     await expect(cancel(succeeded.id)).rejects.toMatchObject({ code: 'wrong_state' });

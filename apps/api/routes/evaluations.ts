@@ -8,12 +8,13 @@ import {
   queryScoresQuery,
 } from '@cairn/contract';
 import { decodeCursor, encodeCursor, findEvaluation } from '@cairn/db';
+import type { ReadQueryScores } from '@cairn/judging';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { problems } from '../http/route-schemas.ts';
-import { orderQueries, type ReadQueryScores } from '../query-scores.ts';
+import { orderQueries } from '../query-scores.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const references =

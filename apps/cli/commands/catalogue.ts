@@ -1,16 +1,54 @@
-import type { ModelView } from '@cairn/contract';
+import { CairnError, type ModelView, modelVersionReference } from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
+import { pullModel } from '../models/pull-model.ts';
 import { tableLines } from '../output/table.ts';
-import { formatAgo, formatInterval, formatPercent } from '../output/units.ts';
+import { formatAgo, formatBytes, formatInterval, formatPercent, plural } from '../output/units.ts';
 
 export function addCatalogueCommands({ program, action }: Registrar): void {
   program.command('recipes').description('lists the recipes of the service').action(action(listRecipes));
   const recipe = program.command('recipe').description('shows a recipe');
   recipe.command('show <name>').description('prints a recipe as YAML, ready to edit and submit with -f').action(action(showRecipe));
-  program
+  const models = program
     .command('models [name]')
     .description('lists the registered models, or the versions of one, with their scores')
     .action(action(listModels));
+  models
+    .command('pull <model>')
+    .description('downloads a version, such as landmark@production: ONNX, weights as safetensors, its card; repeated, it goes on')
+    .option('--out <folder>', 'the folder to create or to complete (default: NAME-VERSION)')
+    .action(action(pull));
+  models
+    .command('card <model>')
+    .description('prints the card of a version, such as landmark@production, as Markdown; with --json its data')
+    .action(action(printCard));
+}
+
+async function pull({ ui, signal, client }: Session, reference: string, options: { out?: string }): Promise<undefined> {
+  const api = await client();
+  const card = await api.getModelCard(versionOf(reference), { signal });
+  const out = options.out ?? `${card.model}-${card.version}`;
+  const onFile = (path: string, isNew: boolean) => ui.note(ui.style.dim(`${path}${isNew ? '' : ' is already there'}`));
+  const manifest = await pullModel({ client: api, card, out, signal, onFile });
+  ui.json({ out, ...manifest });
+  ui.line(`${ui.style.bold(`${card.model}@${card.version}`)}: ${plural(card.files.length, 'file')}, ${formatBytes(card.bytes)}, in ${out}`);
+  for (const { name, licence } of card.startingWeights) ui.line(`Trained from ${name}: ${licence ?? 'no licence was given'}`);
+  return undefined;
+}
+
+async function printCard({ ui, signal, client }: Session, text: string): Promise<undefined> {
+  const api = await client();
+  const reference = versionOf(text);
+  if (ui.isJson) ui.json(await api.getModelCard(reference, { signal }));
+  else ui.line((await api.readModelCard(reference, { signal })).trimEnd());
+  return undefined;
+}
+
+function versionOf(text: string): string {
+  const parsed = modelVersionReference.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new CairnError('invalid_request', `${text} does not name a version of a model`, {
+    details: { remedy: 'Use NAME@VERSION or NAME@ALIAS, such as landmark@production; `cairn models NAME` lists them.' },
+  });
 }
 
 async function listRecipes({ ui, signal, client }: Session): Promise<undefined> {

@@ -1,8 +1,8 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
-import type { GateVerdict, Judgement } from '@cairn/contract';
+import { aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
+import type { GateVerdict, Judgement, RunGateView, RunView } from '@cairn/contract';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
@@ -11,44 +11,76 @@ const judged = (verdict: GateVerdict): Judgement => ({
   ...{ gate, by: 'interval', minQueries: 1, verdict, reason: 'mAP@100 is 54 %, <b>worse</b> than landmark@7 (production).' },
   ...{ queries: 450, value: 0.54, baselineValue: 0.55, difference: -0.01, low: -0.02, high: 0, limit: -0.002 },
   evaluation: { id: idFor('art', 1), name: 'mini-1/evaluate' },
+  model: { model: 'landmark', version: 8 },
   baseline: { model: 'landmark', version: 7, evaluationId: idFor('art', 2) },
   lost: [{ queryId: 'q`1|x', a: 0.9, b: 0.1 }],
 });
 
+/** The run as it ends, and the verdict of its gate. */
+const ended = (verdict: GateVerdict, over: Partial<RunGateView> = {}): RunView =>
+  aRun({
+    ...{ state: 'succeeded', finishedAt: '2026-01-02T03:05:05.000Z', verdict, stepViews: [aStep({ scores: { mapAt100: 0.54 } })] },
+    gate: {
+      ...{ gate, by: 'interval', minQueries: 1, onInconclusive: null, promote: null, state: 'judged', problem: null },
+      judgement: { ...judged(verdict), judgedBy: 'ada', judgedAt: '2026-01-02T03:05:06.000Z', promotion: null },
+      ...over,
+    },
+  });
+
 let api: StubApi;
-let verdict: GateVerdict;
+let states: RunView[];
 beforeEach(async () => {
   api = await startStubApi();
-  verdict = 'failed';
+  states = [ended('failed')];
   api.on('POST', '/v1/runs', () => aRun());
-  api.on('GET', '/v1/runs/[^/]+', () =>
-    aRun({ state: 'succeeded', finishedAt: '2026-01-02T03:05:05.000Z', stepViews: [aStep({ scores: { mapAt100: 0.54 } })] }),
-  );
+  api.on('GET', '/v1/runs/[^/]+', () => (states.length > 1 ? states.shift() : states[0]));
   api.on('GET', '/v1/runs/[^/]+/events', () => ({ items: [], nextSeq: 1 }));
   api.on('GET', '/v1/events', (_, response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders());
-  api.on('POST', '/v1/runs/[^/]+/gate', () => judged(verdict));
-  api.on('GET', '/v1/gate', () => judged(verdict));
 });
 afterEach(() => api.close());
 
 const cairn = (...args: string[]) => runTestCli(args, { url: api.url });
 const submitGated = ['submit', '-r', 'mini', '--wait', '--gate', gate];
 
-test.each<[GateVerdict, string[], number]>([
-  ['passed', [], 0],
-  ['failed', [], 4],
-  ['inconclusive', [], 7],
-  ['inconclusive', ['--on-inconclusive', 'pass'], 0],
-  ['inconclusive', ['--on-inconclusive', 'fail'], 4],
-  ['failed', ['--on-inconclusive', 'pass'], 4],
-])('a gate that is %s with %j exits with %i, for a run that is waited for and for an evaluation', async (wanted, options, code) => {
-  verdict = wanted;
-  const waited = await cairn('submit', '-r', 'mini', '--wait', '--gate', gate, '--by', 'mean', '--min-queries', '100', ...options);
-  expect(waited.code).toBe(code);
-  expect(waited.out).toContain(`Gate ${wanted}: ${gate}\nmAP@100 is 54 %`);
-  const sent = api.requests.find(({ path }) => path.endsWith('/gate'));
-  expect(JSON.parse(sent?.body ?? '')).toEqual({ gate, by: 'mean', minQueries: 100 });
-  expect((await cairn('gate', gate, 'mini-1', ...options)).code).toBe(code);
+test.each<[GateVerdict, 'pass' | 'fail' | null, number]>([
+  ['passed', null, 0],
+  ['failed', null, 4],
+  ['inconclusive', null, 7],
+  ['inconclusive', 'pass', 0],
+  ['inconclusive', 'fail', 4],
+  ['failed', 'pass', 4],
+])(
+  'a gate that is %s with --on-inconclusive %s exits with %i, for a run that is waited for and for an evaluation',
+  async (wanted, onInconclusive, code) => {
+    const options = onInconclusive === null ? [] : ['--on-inconclusive', onInconclusive];
+    states = [ended(wanted, { onInconclusive })];
+    api.on('GET', '/v1/gate', () => judged(wanted));
+    const waited = await cairn(...submitGated, '--by', 'mean', '--min-queries', '100', '--promote', 'production', ...options);
+    expect(waited.code).toBe(code);
+    expect(waited.out).toContain(`Gate ${wanted}: ${gate}\nmAP@100 is 54 %`);
+    const sent = api.requests.find(({ method }) => method === 'POST');
+    expect(JSON.parse(sent?.body ?? '').gate).toEqual({
+      gate,
+      by: 'mean',
+      minQueries: 100,
+      onInconclusive,
+      promote: { alias: 'production' },
+    });
+    expect((await cairn('gate', gate, 'mini-1', ...options)).code).toBe(code);
+  },
+);
+
+test('the wait goes on until the verdict is there, and says why it takes longer', async () => {
+  const judging = { state: 'judging', judgement: null } as const;
+  const away = ended('passed', { ...judging, problem: 'the bucket does not answer' });
+  const reason = 'landmark@production now names version 8 instead of 7.';
+  const last = ended('passed');
+  if (last.gate?.judgement) last.gate.judgement.promotion = { alias: 'production', outcome: 'moved', reason };
+  states = [ended('passed', judging), away, last];
+  const waited = await cairn(...submitGated);
+  expect(waited.code).toBe(0);
+  expect(waited.out).toMatch(/the gate is being judged\n.*the bucket does not answer\n/);
+  expect(waited.out.trimEnd().endsWith(reason)).toBe(true);
 });
 
 test('the comment says what became of the run, with the text of others escaped', async () => {
@@ -71,7 +103,7 @@ test('in GitHub Actions the job has an annotation, and the comment as its summar
   const inActions = await runTestCli(submitGated, { url: api.url, env });
   expect(inActions.err).toContain(`::error ${title}::mAP@100 is 54 %25, <b>worse</b>`);
   expect(await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).toContain('### mini-1: gate failed');
-  verdict = 'passed';
+  states = [ended('passed')];
   expect((await runTestCli(submitGated, { url: api.url, env })).err).not.toContain('::');
   expect((await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).match(/^### /gm)).toHaveLength(2);
 });
@@ -80,7 +112,7 @@ test('the exit code stays that of the gate when the comment cannot be written', 
   const env = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: tmpdir() };
   const { code, err } = await runTestCli(submitGated, { url: api.url, env });
   expect(code).toBe(4);
-  expect(err).toContain('The comment could not be written: EISDIR');
+  expect(err).toContain('What became of the run could not be written: EISDIR');
   expect(err).toContain('::error title=Quality gate failed');
 });
 
@@ -88,7 +120,7 @@ test('the comment says why a gate was not judged', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'gate-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   const file = join(folder, 'comment.md');
-  api.on('POST', '/v1/runs/[^/]+/gate', (_, response) => sendProblem(response, 'not_found', 'Model landmark has no alias <production>'));
+  states = [ended('passed', { state: 'refused', judgement: null, problem: 'Model landmark has no alias <production>' })];
   const env = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: join(folder, 'summary.md') };
   const refused = await runTestCli([...submitGated, '--comment-file', file], { url: api.url, env });
   expect(refused.code).toBe(2);
@@ -97,23 +129,15 @@ test('the comment says why a gate was not judged', async () => {
 });
 
 test('a wait ends with its own exit code after --timeout, and the run continues', async () => {
-  api.on('GET', '/v1/runs/[^/]+', () => aRun());
+  states = [aRun()];
   const { code, err } = await cairn('submit', '-r', 'mini', '--wait', '--timeout', '0.3s', '--gate', gate);
   expect(code).toBe(8);
   expect(err).toContain('The run continues.');
-  expect(api.requests.some(({ path }) => path.endsWith('/gate'))).toBe(false);
-});
-
-test('a gate whose baseline does not exist is refused before anything is submitted', async () => {
-  api.on('GET', '/v1/evaluation', (_, response) => sendProblem(response, 'not_found', 'Model landmark has no alias prod'));
-  const { code, err } = await cairn('submit', '-r', 'mini', '--wait', '--gate', 'mAP@100 >= landmark@prod');
-  expect({ code, err }).toEqual({ code: 2, err: expect.stringContaining('Model landmark has no alias prod') });
-  expect(api.requests.map(({ method, path }) => `${method} ${path}`)).toEqual(['GET /v1/evaluation']);
 });
 
 test('wrong options are refused before anything is submitted', async () => {
   for (const [args, message] of [
-    [['submit', '-r', 'mini', '--gate', gate], '--gate needs --wait'],
+    [['submit', '-r', 'mini', '--promote', 'production'], '--promote needs --gate'],
     [['submit', '-r', 'mini', '--timeout', '3d'], '--timeout needs --wait'],
     [['submit', '-r', 'mini', '--wait', '--gate', 'mAP > 3'], 'The gate "mAP > 3" cannot be read'],
     [['submit', '-r', 'mini', '--wait', '--comment-file', '/nowhere/c.md'], 'The comment cannot be written to /nowhere/c.md: ENOENT'],

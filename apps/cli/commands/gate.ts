@@ -1,11 +1,9 @@
-import type { CairnClient } from '@cairn/client';
-import { type Judgement, parseGate, type RunView } from '@cairn/contract';
+import { parseGate, type RunView, type SubmitRequestInput } from '@cairn/contract';
 import type { GateOutcome } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfVerdict, exitCodes } from '../exit-codes.ts';
-import type { Ui } from '../output/ui.ts';
-import { formatPercent } from '../output/units.ts';
+import { judgementLines } from '../watch/gate-lines.ts';
 import { wholeNumber } from './options.ts';
 
 export type GateOptions = {
@@ -13,6 +11,7 @@ export type GateOptions = {
   by?: 'interval' | 'mean';
   minQueries?: number;
   onInconclusive?: 'pass' | 'fail';
+  promote?: string;
   commentFile?: string;
 };
 
@@ -48,38 +47,23 @@ async function tryGate({ ui, signal, client }: Session, gate: string, of: string
   const { by = 'interval', minQueries = 1 } = options;
   const judged = await (await client()).tryGate({ of, gate, by, minQueries }, { signal });
   ui.json(judged);
-  printJudgement(ui, judged);
-  return codeOf(judged, options);
+  for (const line of judgementLines(judged, ui)) ui.line(line);
+  return exitCodeOfVerdict(judged.verdict, options.onInconclusive ?? null);
 }
 
-/** Judges a run that succeeded, prints the verdict, and returns the exit code for it. */
-export async function judgeRun(
-  { ui, signal }: Session,
-  client: CairnClient,
-  run: { id: string },
-  options: GateOptions & { gate: string },
-): Promise<{ judgement: Judgement; code: number }> {
-  const { gate, by = 'interval', minQueries = 1 } = options;
-  const judged = await client.judgeRun(run.id, { gate, by, minQueries }, { signal });
-  ui.json(judged);
-  printJudgement(ui, judged);
-  return { judgement: judged, code: codeOf(judged, options) };
-}
-
-function codeOf({ verdict }: Judgement, { onInconclusive }: GateOptions): number {
-  if (verdict !== 'inconclusive' || onInconclusive === undefined) return exitCodeOfVerdict[verdict];
-  return onInconclusive === 'pass' ? exitCodes.ok.code : exitCodes.gateFailed.code;
-}
-
-function printJudgement(ui: Ui, { verdict, gate, reason, lost }: Judgement): void {
-  const { good, bad, warn } = ui.style;
-  const paint = { passed: good, failed: bad, inconclusive: warn }[verdict];
-  ui.line(`${paint(`Gate ${verdict}`)}: ${gate}`);
-  ui.line(reason);
-  if (verdict === 'passed' || lost.length === 0) return;
-  ui.line(
-    `Queries that lost most: ${lost.map(({ queryId, a, b }) => `${queryId} (${formatPercent(a)} to ${formatPercent(b)})`).join(', ')}`,
-  );
+/** The gate of a submission. */
+export function gateOf(options: GateOptions): Partial<Pick<SubmitRequestInput, 'gate'>> {
+  const { gate, by, minQueries, onInconclusive = null, promote } = options;
+  if (gate === undefined) return {};
+  return {
+    gate: {
+      gate,
+      ...(by && { by }),
+      ...(minQueries && { minQueries }),
+      onInconclusive,
+      promote: promote === undefined ? null : { alias: promote },
+    },
+  };
 }
 
 /**
@@ -87,14 +71,25 @@ function printJudgement(ui: Ui, { verdict, gate, reason, lost }: Judgement): voi
  * inconclusive one.
  * https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
  */
-export function annotationsOf(run: RunView, { judgement, refusal }: GateOutcome): string[] {
+export function annotationsOf(run: RunView): string[] {
+  const { judgement, refusal } = outcomeOf(run);
   const failed = run.stepViews.flatMap(({ state, name, failure }) =>
     state === 'failed' ? [annotation('error', `${run.name}: ${name} failed`, failure?.message ?? 'no reason was reported')] : [],
   );
   if (refusal !== null) return [...failed, annotation('error', `${run.name}: quality gate not judged`, refusal)];
-  if (judgement === null || judgement.verdict === 'passed') return failed;
+  if (judgement === null) return failed;
+  const { promotion } = judgement;
+  if (judgement.verdict === 'passed')
+    return promotion?.outcome === 'kept'
+      ? [...failed, annotation('warning', `${promotion.alias} was not moved`, promotion.reason)]
+      : failed;
   const level = judgement.verdict === 'failed' ? 'error' : 'warning';
   return [...failed, annotation(level, `Quality gate ${judgement.verdict}: ${judgement.gate}`, judgement.reason)];
+}
+
+/** What became of a run's gate: its judgement, or why it was not judged; both null without a gate, and where the run did not succeed. */
+export function outcomeOf({ gate }: RunView): GateOutcome {
+  return { judgement: gate?.judgement ?? null, refusal: gate?.state === 'refused' ? gate.problem : null };
 }
 
 function annotation(level: 'error' | 'warning', title: string, message: string): string {

@@ -2,17 +2,17 @@ import { appendFile, open, writeFile } from 'node:fs/promises';
 import type { CairnClient } from '@cairn/client';
 import {
   CairnError,
-  isCairnError,
   labelsOf,
   type OnNewer,
   onNewer,
   type PlanView,
   parseGate,
   type RecipeInput,
+  type RunView,
   type StepEstimate,
   type SubmitRequestInput,
 } from '@cairn/contract';
-import { type GateOutcome, runComment } from '@cairn/runtime';
+import { runComment } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
@@ -22,12 +22,11 @@ import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { readSource } from '../source-of-environment.ts';
 import { showRun } from '../watch/show-run.ts';
-import { annotationsOf, type GateOptions, judgeRun, withGate } from './gate.ts';
+import { annotationsOf, type GateOptions, gateOf, outcomeOf, withGate } from './gate.ts';
 import { collect, duration, label, wholeNumber } from './options.ts';
 
 type SubmitOptions = SubmissionOptions &
-  GateOptions &
-  ContextOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
+  ContextOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true; outputs?: string };
 
 export type ContextOptions = { label?: string[]; group?: string; onNewer: OnNewer };
 
@@ -37,8 +36,10 @@ export function addSubmit({ program, action }: Registrar): void {
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .option('--timeout <time>', 'with --wait: stops waiting after this time, such as 90m, 12h or 3d; the run continues', duration)
     .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why');
-  withGate(command.option('--gate <gate>', 'with --wait: judges the run, such as "mAP@100 >= production - 0.2 points"'))
+  withGate(command.option('--gate <gate>', 'judges the run once it has succeeded, such as "mAP@100 >= production - 0.2 points"'))
+    .option('--promote <alias>', 'with --gate: if it passes, lets this alias name the model that the run registers')
     .option('--comment-file <file.md>', 'with --wait: writes what became of the run and its gate as Markdown')
+    .option('--outputs <file>', 'with --wait: appends CAIRN_RUN, CAIRN_RUN_ID, CAIRN_STATE and CAIRN_VERDICT, a NAME=VALUE a line')
     .action(action(submit));
   withSubmission(program.command('plan').description('shows what a submission would run and what it would reuse, and why')).action(
     action(plan),
@@ -79,14 +80,12 @@ export function withLabels(command: Command, group: string): Command {
 async function submit(session: Session, options: SubmitOptions): Promise<number | undefined> {
   const { ui, signal, cli } = session;
   if (options.dryRun) return plan(session, options);
-  requireWait(options);
-  const baseline = options.gate === undefined ? null : parseGate(options.gate).baseline;
-  if (options.commentFile !== undefined) await requireWritable(options.commentFile);
+  requireOptions(options);
+  if (options.gate !== undefined) parseGate(options.gate);
+  if (options.commentFile !== undefined) await requireWritable('The comment', '--comment-file', options.commentFile);
+  if (options.outputs !== undefined) await requireWritable('The outputs', '--outputs', options.outputs);
   const client = await session.client();
   const body = await submissionOf(options, (path) => readRecipe(path, cli.stdin, signal));
-  // A misspelt baseline is found out now, not when the run is over.
-  if (baseline !== null && 'model' in baseline && baseline.model !== null)
-    await client.getEvaluation(`${baseline.model}@${baseline.version}`, { signal });
   const run = await client.submitRun(
     { ...body, ...(await contextOf(session, options)) },
     { idempotencyKey: options.idempotencyKey, signal },
@@ -94,7 +93,7 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
-    return waitAndJudge(session, client, run, options);
+    return waitAndComment(session, client, run, options);
   }
   ui.json(run);
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -118,78 +117,84 @@ export const labelsAndGroup = ({ label: labels, group }: Omit<ContextOptions, 'o
 });
 
 /** Shows the run until it is over. When the wait is interrupted, the run continues, and a note says how to return to it. */
-export async function waitForRun({ ui, signal, cli }: Session, client: CairnClient, run: { id: string; name: string }): Promise<number> {
+export async function waitForRun(session: Session, client: CairnClient, run: { id: string; name: string }): Promise<number> {
+  return exitCodeOfRun(await watchToEnd(session, client, run));
+}
+
+async function watchToEnd({ ui, signal, cli }: Session, client: CairnClient, run: { id: string; name: string }): Promise<RunView> {
   const sayHowToReturn = (): void =>
     ui.note(`\nThe run continues. \`cairn watch ${run.name}\` shows it again, \`cairn cancel ${run.name}\` ends it.`);
   signal.addEventListener('abort', sayHowToReturn, { once: true });
   try {
-    return exitCodeOfRun(await showRun({ client, runId: run.id, ui, signal, now: cli.now }));
+    return await showRun({ client, runId: run.id, ui, signal, now: cli.now });
   } finally {
     signal.removeEventListener('abort', sayHowToReturn);
   }
 }
 
-/** Waits for a run, judges it if it succeeded and a gate is given, and writes the comment. */
-async function waitAndJudge(
+/** Waits for a run and the verdict of its gate, and writes the comment. */
+async function waitAndComment(
   session: Session,
   client: CairnClient,
   run: { id: string; name: string },
-  options: SubmitOptions,
+  { timeout, commentFile, outputs }: SubmitOptions,
 ): Promise<number> {
   const { ui, signal, cli } = session;
-  const limit = options.timeout === undefined ? null : AbortSignal.timeout(options.timeout);
+  const limit = timeout === undefined ? null : AbortSignal.timeout(timeout);
   const waiting = limit === null ? session : { ...session, signal: AbortSignal.any([signal, limit]) };
-  const code = await waitForRun(waiting, client, run).catch((error: unknown) => {
+  const ended = await watchToEnd(waiting, client, run).catch((error: unknown) => {
     if (limit?.aborted !== true || signal.aborted) throw error;
-    return exitCodes.timeout.code;
+    return null;
   });
-  const { gate, commentFile } = options;
+  const code = ended === null ? exitCodes.timeout.code : exitCodeOfRun(ended);
   const summaryFile = cli.env.GITHUB_ACTIONS === 'true' ? cli.env.GITHUB_STEP_SUMMARY : undefined;
-  const writeComment = async (outcome: GateOutcome): Promise<void> => {
-    if (commentFile === undefined && summaryFile === undefined) return;
-    try {
-      const view = await client.getRun(run.id, { signal });
-      const comment = runComment(view, { ...outcome, url: client.url, page: null, now: cli.now() });
-      if (summaryFile !== undefined) for (const line of annotationsOf(view, outcome)) ui.note(line);
-      if (commentFile !== undefined) await writeFile(commentFile, comment);
-      if (summaryFile !== undefined) await appendFile(summaryFile, comment);
-    } catch (error) {
-      if (signal.aborted) throw error;
-      // The exit code has to be that of the run and its gate, whatever became of the comment.
-      ui.note(ui.style.warn(`The comment could not be written: ${error instanceof Error ? error.message : String(error)}`));
-      return;
-    }
+  if (commentFile === undefined && summaryFile === undefined && outputs === undefined) return code;
+  try {
+    const view = ended ?? (await client.getRun(run.id, { signal }));
+    if (outputs !== undefined) await appendFile(outputs, outputsOf(view));
+    const comment = runComment(view, { ...outcomeOf(view), url: client.url, page: null, now: cli.now() });
+    if (summaryFile !== undefined) for (const line of annotationsOf(view)) ui.note(line);
+    if (commentFile !== undefined) await writeFile(commentFile, comment);
+    if (summaryFile !== undefined) await appendFile(summaryFile, comment);
     if (commentFile !== undefined) ui.note(ui.style.dim(`Comment written to ${commentFile}`));
-  };
-  if (code !== exitCodes.ok.code || gate === undefined) {
-    await writeComment({ judgement: null, refusal: null });
-    return code;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // The exit code has to be that of the run and its gate, whatever became of the comment.
+    ui.note(ui.style.warn(`What became of the run could not be written: ${error instanceof Error ? error.message : String(error)}`));
   }
-  const judged = await judgeRun(session, client, run, { ...options, gate }).catch(async (error: unknown) => {
-    if (isCairnError(error)) await writeComment({ judgement: null, refusal: error.message });
-    throw error;
-  });
-  await writeComment({ judgement: judged.judgement, refusal: null });
-  return judged.code;
+  return code;
 }
 
-/** The comment is written when the run is over, perhaps in days: that it cannot be is found out before. */
-async function requireWritable(file: string): Promise<void> {
+/** For the steps and jobs after this one. None of the values has a space or a quote. */
+function outputsOf({ id, name, state, verdict, gate }: RunView): string {
+  const lines = { CAIRN_RUN: name, CAIRN_RUN_ID: id, CAIRN_STATE: state, CAIRN_VERDICT: gate?.judgement?.verdict ?? verdict };
+  return Object.entries(lines)
+    .map(([variable, value]) => `${variable}=${value}\n`)
+    .join('');
+}
+
+/** It is written when the run is over, perhaps in days: that it cannot be is found out before. */
+async function requireWritable(what: string, option: string, file: string): Promise<void> {
   try {
     const handle = await open(file, 'a');
     await handle.close();
   } catch (cause) {
-    throw new CairnError('invalid_request', `The comment cannot be written to ${file}: ${cause instanceof Error ? cause.message : cause}`, {
+    throw new CairnError('invalid_request', `${what} cannot be written to ${file}: ${cause instanceof Error ? cause.message : cause}`, {
       cause,
-      details: { remedy: 'Pass a file in an existing folder in which you may write (--comment-file).' },
+      details: { remedy: `Pass a file in an existing folder in which you may write (${option}).` },
     });
   }
 }
 
-function requireWait({ wait, gate, commentFile, timeout }: SubmitOptions): void {
-  if (wait) return;
-  const option = gate !== undefined ? '--gate' : commentFile !== undefined ? '--comment-file' : timeout !== undefined ? '--timeout' : null;
-  if (option !== null) throw new CairnError('invalid_request', `${option} needs --wait`, { details: { remedy: 'Add --wait.' } });
+function requireOptions({ wait, gate, promote, commentFile, outputs, timeout }: SubmitOptions): void {
+  const option =
+    commentFile !== undefined ? '--comment-file' : outputs !== undefined ? '--outputs' : timeout !== undefined ? '--timeout' : null;
+  if (promote !== undefined && gate === undefined) throw lacking('--promote', '--gate');
+  if (!wait && option !== null) throw lacking(option, '--wait');
+}
+
+function lacking(option: string, other: string): CairnError {
+  return new CairnError('invalid_request', `${option} needs ${other}`, { details: { remedy: `Add ${other}.` } });
 }
 
 async function plan(session: Session, options: SubmissionOptions): Promise<undefined> {
@@ -259,7 +264,7 @@ const memory = (estimate: StepEstimate | null): string =>
   estimate?.gpuMemoryGib == null ? '' : `${formatNumber(estimate.gpuMemoryGib)} GiB`;
 
 /** The options of `submit` and `plan`, as commander gives them. */
-export type SubmissionOptions = {
+export type SubmissionOptions = GateOptions & {
   file?: string;
   recipe?: string;
   set?: string[];
@@ -290,6 +295,7 @@ export async function submissionOf(
     ...(options.priority === undefined ? {} : { priority: options.priority }),
     ...(options.until === undefined ? {} : { until: stepsOf(options.until) }),
     ...(Object.keys(set).length === 0 ? {} : { set }),
+    ...gateOf(options),
     ...(options.reuse === true ? {} : { noReuse: options.reuse === false ? true : stepsOf(options.reuse) }),
   };
 }

@@ -1,5 +1,5 @@
 import type { CairnClient } from '@cairn/client';
-import type { AttemptView, RunView, StepView, WaitingReason } from '@cairn/contract';
+import { type AttemptView, awaitsVerdict, type RunView, type StepView, type WaitingReason } from '@cairn/contract';
 import type { Look } from '../output/style.ts';
 import { padTo, tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
@@ -32,6 +32,9 @@ export function runChanges(before: WatchState | null, after: WatchState, options
     const note = noteText(before?.notes.get(step.name), after.notes.get(step.name));
     if (note !== null && step.state === 'active') lines.push(line(step.name, style.warn(note)));
   }
+  if (awaitsVerdict(run) && (!before || !awaitsVerdict(before.run))) lines.push(line(run.name, 'the gate is being judged'));
+  const problem = awaitsVerdict(run) ? (run.gate?.problem ?? null) : null;
+  if (problem !== null && problem !== before?.run.gate?.problem) lines.push(line(run.name, style.warn(problem)));
   if (before !== null && before.connection !== after.connection) {
     lines.push(line(run.name, after.connection === 'lost' ? 'the service does not answer; retrying' : 'the service answers again'));
   }

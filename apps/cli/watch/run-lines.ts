@@ -1,8 +1,9 @@
-import { type ErrorRow, errorTable, isEndedRun, isEndedStep, type StepView } from '@cairn/contract';
+import { awaitsVerdict, type ErrorRow, errorTable, isEndedRun, isEndedStep, type StepView } from '@cairn/contract';
 import { bar } from '../output/progress-line.ts';
 import type { Look } from '../output/style.ts';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
 import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
+import { gateLines } from './gate-lines.ts';
 import { paintedRunState, progressParts, resultParts, shareDone, stepSign, type WatchState } from './step-text.ts';
 
 export type ViewOptions = Look & {
@@ -31,6 +32,7 @@ export function runLines(state: WatchState, options: ViewOptions): string[] {
     ...steps.map((step) => stepLine(step, state, nameWidth, options)),
     ...warningLines(run.stepViews, state.notes, options),
     ...failureLines(run.stepViews, options),
+    ...(awaitsVerdict(run) && run.gate?.problem ? ['', options.style.warn(run.gate.problem)] : []),
     ...(state.connection === 'lost'
       ? ['', options.style.warn('The service does not answer; retrying. The run continues without this view.')]
       : []),
@@ -42,7 +44,7 @@ function headLine({ run }: WatchState, { style, glyphs, now }: ViewOptions): str
   const time = timeText(since, run.finishedAt, now);
   const done = `${run.steps.done} of ${plural(run.steps.total, 'step')}${run.steps.reused > 0 ? `, ${run.steps.reused} reused` : ''}`;
   const cause = run.cause === null ? '' : ` (${run.cause})`;
-  const verdict = run.verdict === 'none' ? [] : [`gate ${run.verdict}`];
+  const verdict = awaitsVerdict(run) ? ['gate is being judged'] : run.verdict === 'none' ? [] : [`gate ${run.verdict}`];
   const parts = [`${paintedRunState(run.state, { style })}${cause}`, time, done, `${run.recipe} on ${run.dataset}`, ...verdict];
   return `${style.bold(run.name)}  ${parts.join(style.dim(` ${glyphs.dot} `))}`;
 }
@@ -136,5 +138,8 @@ export function endLines(state: WatchState, options: Look & { now: Date }): stri
   const time = formatDuration(secondsBetween(run.startedAt ?? run.createdAt, run.finishedAt, options.now));
   const reused = run.steps.reused > 0 ? `; ${run.steps.reused} of ${plural(run.steps.total, 'step')} reused` : '';
   const gate = run.verdict === 'none' ? '' : `; quality gate ${run.verdict}`;
-  return [`${style.bold(run.name)} ${paintedRunState(run.state, { style })} after ${time}${reused}${gate}`];
+  return [
+    `${style.bold(run.name)} ${paintedRunState(run.state, { style })} after ${time}${reused}${gate}`,
+    ...gateLines(run.gate, options),
+  ];
 }

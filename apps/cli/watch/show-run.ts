@@ -1,5 +1,5 @@
 import { type CairnClient, wait } from '@cairn/client';
-import { isCairnError, isEndedRun, type RunView } from '@cairn/contract';
+import { awaitsVerdict, isCairnError, isEndedRun, type RunView } from '@cairn/contract';
 import { createLiveScreen } from '../output/live-screen.ts';
 import type { Ui } from '../output/ui.ts';
 import { runChanges } from './run-changes.ts';
@@ -8,7 +8,7 @@ import { notesOf, type StepMetrics, type StepNote, type WatchState } from './ste
 
 type ShowRunOptions = { client: CairnClient; runId: string; ui: Ui; signal: AbortSignal; now: () => Date };
 
-/** Shows a run until it is over, in the way that suits the output, and returns its last state. */
+/** Shows a run until it is over and its gate is judged, in the way that suits the output, and returns its last state. */
 export async function showRun(options: ShowRunOptions): Promise<RunView> {
   const states = watchRun(options.client, options.runId, { signal: options.signal });
   if (options.ui.isJson) return printJsonLines(states, options);
@@ -109,7 +109,7 @@ type WatchOptions = {
 const withoutStreamMs = 2_000;
 
 /**
- * The states of a run as they change, the first at once, the last when the run is over. The event stream signals when to
+ * The states of a run as they change, the first at once, the last when the run is over and its gate judged. The event stream signals when to
  * fetch again; several hints together are one fetch. Throws CairnError when the service refuses, the signal's reason when
  * aborted; an outage is only shown, as `connection: 'lost'`.
  */
@@ -136,7 +136,7 @@ export async function* watchRun(client: CairnClient, runId: string, options: Wat
     for (;;) {
       last = await fetchState(client, runId, last, signal);
       yield last;
-      if (isEndedRun(last.run.state)) return;
+      if (isEndedRun(last.run.state) && !awaitsVerdict(last.run)) return;
       await wait(minMs, signal);
       await bell.next(isStreaming ? maxMs : withoutStreamMs, signal);
     }

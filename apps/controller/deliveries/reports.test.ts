@@ -1,4 +1,4 @@
-import type { RunSource } from '@cairn/contract';
+import type { RunGateView, RunSource } from '@cairn/contract';
 import { ada, type Harness, openEngineHarness } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
@@ -77,7 +77,11 @@ test('a run sets a commit status and writes one comment, which follows its steps
   const numbers = { queries: 450, value: 0.54, baselineValue: 0.55, difference: -0.01, low: -0.02, high: -0.005, limit: 0 };
   const reason = 'mAP@100 is 54 %, <script> worse than toy@1 (95 %: -2.0 to -0.5 points).';
   const judged = { gate: 'mAP@100 >= production', by: 'interval', minQueries: 1, verdict: 'failed', reason, ...numbers } as const;
-  await harness.engine.recordJudgement(runId, { ...judged, evaluation, baseline: null, lost: [{ queryId: 'q|`1', a: 0.9, b: 0 }] }, ada);
+  await harness.engine.recordJudgement(
+    runId,
+    { ...judged, evaluation, baseline: null, model: null, lost: [{ queryId: 'q|`1', a: 0.9, b: 0 }] },
+    ada,
+  );
   await sender.send();
   expect(host.statuses.at(-1)).toMatchObject({ state: 'failure', description: `${name} succeeded, its gate failed` });
   await sender.pass(minute);
@@ -217,11 +221,21 @@ test('GitLab gets the same, and a state that it has already is no failure', asyn
 });
 
 test('only a gate that passed makes a commit green; the limit of statuses is kept for how runs end', async () => {
-  const run = { name: 'r', cause: null, steps: { total: 3, done: 3, reused: 1 } };
+  const run = { name: 'r', cause: null, steps: { total: 3, done: 3, reused: 1 }, gate: null };
   const succeeded = (verdict: 'passed' | 'failed' | 'inconclusive' | 'none') => statusOf({ ...run, state: 'succeeded', verdict }).state;
   expect(['passed', 'none', 'inconclusive', 'failed'].map((verdict) => succeeded(verdict as 'passed'))).toEqual([
     ...['success', 'success', 'failure', 'failure'],
   ]);
+  const gate = (change: Partial<RunGateView>): RunGateView => ({
+    ...{ gate: 'mAP@100 >= 50 %', by: 'interval', minQueries: 1, onInconclusive: null, promote: null },
+    ...{ state: 'judged', problem: null, judgement: null },
+    ...change,
+  });
+  const withGate = (change: Partial<RunGateView>, verdict: 'inconclusive' | 'none') =>
+    statusOf({ ...run, state: 'succeeded', verdict, gate: gate(change) }).state;
+  expect(withGate({ state: 'judging' }, 'none')).toBe('pending');
+  expect(withGate({ state: 'refused', problem: 'another gallery' }, 'none')).toBe('error');
+  expect(withGate({ onInconclusive: 'pass' }, 'inconclusive')).toBe('success');
   expect(statusOf({ ...run, state: 'failed', verdict: 'none', cause: 'first failed' })).toEqual({
     state: 'error',
     description: 'r failed: first failed',

@@ -1,4 +1,4 @@
-import { isEndedRun, type RunView } from '@cairn/contract';
+import { awaitsVerdict, isEndedRun, type RunView } from '@cairn/contract';
 import { getRun, listJudgements, type PrismaClient } from '@cairn/db';
 import type { ClaimedDelivery } from '@cairn/engine';
 import { reportBody } from '@cairn/engine';
@@ -54,18 +54,21 @@ async function sendStatus({ remote }: ClaimedDelivery, { commit, context }: Abou
 
 /** A run as a commit status. */
 export function statusOf(
-  run: Pick<RunView, 'name' | 'state' | 'verdict' | 'cause' | 'steps'>,
+  run: Pick<RunView, 'name' | 'state' | 'verdict' | 'cause' | 'steps' | 'gate'>,
 ): Pick<CommitStatus, 'state' | 'description'> {
-  const { name, state, verdict, cause, steps } = run;
+  const { name, state, verdict, cause, steps, gate } = run;
   const because = cause === null ? '' : `: ${cause}`;
   if (!isEndedRun(state)) {
     const reused = steps.reused === 0 ? '' : `, ${steps.reused} reused`;
     return { state: 'pending', description: `${name} is ${state}, ${plural(steps.total, 'step')}${reused}` };
   }
   if (state !== 'succeeded') return { state: 'error', description: `${name} ${state === 'failed' ? 'failed' : 'was cancelled'}${because}` };
+  if (awaitsVerdict(run)) return { state: 'pending', description: `${name} succeeded, its gate is being judged` };
+  if (gate?.state === 'refused') return { state: 'error', description: `${name} succeeded, its gate was not judged: ${gate.problem}` };
   if (verdict === 'none') return { state: 'success', description: `${name} succeeded` };
-  // As `cairn submit --gate` exits by default: only a gate that passed lets a change through.
-  return { state: verdict === 'passed' ? 'success' : 'failure', description: `${name} succeeded, its gate ${gateWords[verdict]}` };
+  // As `cairn submit --gate` exits: by default only a gate that passed lets a change through.
+  const isLetThrough = verdict === 'passed' || (verdict === 'inconclusive' && gate?.onInconclusive === 'pass');
+  return { state: isLetThrough ? 'success' : 'failure', description: `${name} succeeded, its gate ${gateWords[verdict]}` };
 }
 
 const gateWords = { passed: 'passed', failed: 'failed', inconclusive: 'is inconclusive' } as const;
@@ -80,7 +83,8 @@ async function sendComment(delivery: ClaimedDelivery, about: About, shown: Shown
   const marker = `<!-- cairn ${uid} ${encodeURIComponent(context)} -->`;
   const { projectId } = delivery;
   const [judgement = null] = run.verdict === 'none' ? [] : await listJudgements(prisma, { projectId, runId: run.id });
-  const text = `${marker}\n${runComment(run, { judgement, refusal: null, url, page, now: clock() })}`;
+  const refusal = run.gate?.state === 'refused' ? run.gate.problem : null;
+  const text = `${marker}\n${runComment(run, { judgement, refusal, url, page, now: clock() })}`;
   const done = (id: number, what: string): Try => {
     return { end: 'done', status: 200, message: `${what} comment ${id}`, remote: { comment: id }, pauseMs: commentPauseMs };
   };

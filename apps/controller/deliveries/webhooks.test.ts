@@ -12,6 +12,7 @@ const judged: Judgement = {
   ...{ queries: 450, value: 0.54, baselineValue: 0.5, difference: 0.04, low: 0.01, high: 0.07, limit: 0 },
   evaluation: { id: newId('artifact'), name: 'small/evaluate' },
   baseline: { model: 'toy', version: 1, evaluationId: newId('artifact') },
+  model: null,
   lost: [],
 };
 

@@ -22,7 +22,7 @@ type Failed = Extract<TrainerEvent, { event: 'failed' }>;
 /** Lists on which ONNX Runtime is compared with PyTorch: the first of them that was prepared. */
 const checkLists = ['index', 'query', 'clean', 'full', 'all'];
 
-/** One attempt at an export: converts a stage's checkpoint to model.onnx, compared with PyTorch on real images, and weights.pt. */
+/** One attempt at an export: converts a stage's checkpoint to model.onnx, compared with PyTorch on real images, and its weights. */
 export const runExport: Runner<'export'> = async (context) => {
   const { spec, workDir, stop } = context;
   const { model, ...settings } = spec.settings;

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
+import safetensors.torch
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that PyTorch's own documentation uses
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class ExportedGraph(nn.Module):
 
 
 def export(config: ExporterConfig, events: EventLog) -> None:
-    """Writes weights.pt and model.onnx into the output folder and reports `exported`.
+    """Writes model.onnx, weights.pt and weights.safetensors into the output folder and reports `exported`.
 
     Raises:
         TrainerError: `model_mismatch` if the checkpoint does not fit the settings or ONNX Runtime differs from PyTorch;
@@ -71,6 +72,7 @@ def export(config: ExporterConfig, events: EventLog) -> None:
     net = _load_net(config)
     folder = Path(config.output_dir)
     written = write_torch_file(folder / 'weights.pt', net.state_dict())
+    safe_path = write_safetensors(folder / 'weights.safetensors', net.state_dict())
     onnx_path = write_onnx(net, config, folder / 'model.onnx')
     images, ids = _first_images(config, events)
     agreement = compare(net, onnx_path, images, ids, config.settings.scales)
@@ -86,8 +88,29 @@ def export(config: ExporterConfig, events: EventLog) -> None:
     files = [
         {'name': 'model.onnx', 'path': str(onnx_path), 'sha256': sha256_of(onnx_path), 'bytes': onnx_path.stat().st_size},
         {'name': 'weights.pt', 'path': str(written.path), 'sha256': written.sha256, 'bytes': written.bytes},
+        {'name': 'weights.safetensors', 'path': str(safe_path), 'sha256': sha256_of(safe_path), 'bytes': safe_path.stat().st_size},
     ]
     events.emit('exported', files=files, cosine=agreement.cosine, images=agreement.images)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> Path:
+    """Writes the tensors in the format that no reader has to unpickle, to a temporary file that is renamed; returns the path.
+
+    Raises:
+        TrainerError: `storage_full`; `missing_file` if the folder does not exist.
+    """
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        with part.open('wb') as file:
+            # As bytes: the library's own writer reports a full disk by a text alone.
+            file.write(safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}))
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise from_os_error(error, f'writing {path}') from error
+    return path
 
 
 def _load_net(config: ExporterConfig) -> EmbeddingNet:

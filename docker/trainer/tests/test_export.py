@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 from builders import MODEL, Collection, StageRun, configure_export, run_export
 from event_schema import parse_event
@@ -38,8 +39,9 @@ def test_the_exported_model_follows_pytorch_for_any_number_of_images(tmp_path, t
     exported = events[-1]
     assert exported['images'] == 12
     assert exported['cosine'] > 0.999999
-    assert [file['name'] for file in exported['files']] == ['model.onnx', 'weights.pt']
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['events.jsonl', 'export.json', 'model.onnx', 'weights.pt']
+    assert [file['name'] for file in exported['files']] == ['model.onnx', 'weights.pt', 'weights.safetensors']
+    written = ['events.jsonl', 'export.json', 'model.onnx', 'weights.pt', 'weights.safetensors']
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == written
 
     model = onnx.load(tmp_path / 'out' / 'model.onnx')
     onnx.checker.check_model(model)
@@ -54,7 +56,11 @@ def test_the_exported_model_follows_pytorch_for_any_number_of_images(tmp_path, t
     assert (images.name, images.type, images.shape[1:]) == ('images', 'tensor(uint8)', [32, 32, 3])
     assert (features.name, features.type, features.shape[1:]) == ('features', 'tensor(float)', [16])
     net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), 4)
-    net.load_state_dict(torch.load(tmp_path / 'out' / 'weights.pt', weights_only=True))
+    weights = torch.load(tmp_path / 'out' / 'weights.pt', weights_only=True)
+    safe = safetensors.torch.load_file(tmp_path / 'out' / 'weights.safetensors')
+    assert safe.keys() == weights.keys()
+    assert all(torch.equal(safe[name], weights[name]) for name in weights)
+    net.load_state_dict(safe)
     for count in (1, 5, 9):
         pixels = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
         (found,) = session.run(None, {'images': pixels})

@@ -155,6 +155,7 @@ export const aRun = (over: Partial<RunView> = {}): RunView => ({
   noReuse: false,
   recipeYaml: 'name: mini\n',
   given: { recipe: 'mini', set: {}, until: null },
+  gate: null,
   stepViews: [aStep()],
   ...over,
 });

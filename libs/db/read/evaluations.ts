@@ -1,5 +1,6 @@
-import { CairnError, type EvaluationView, evaluationDetails, idOf, judgement, type StoredJudgement } from '@cairn/contract';
+import { CairnError, type EvaluationView, evaluationDetails, idOf, type StoredJudgement, storedJudgement } from '@cairn/contract';
 import type { Transaction } from '../client.ts';
+import type { Judgement } from '../generated/client.ts';
 import { versionNamed } from './catalogue.ts';
 import { artifactFilesColumn, isoTime, readColumn, recordColumn, textsColumn } from './columns.ts';
 import { scoresOf } from './scores.ts';
@@ -110,9 +111,17 @@ export async function listJudgements(
   { projectId, runId }: { projectId: string; runId: string },
 ): Promise<StoredJudgement[]> {
   const rows = await db.judgement.findMany({ where: { runId, run: { projectId } }, orderBy: { id: 'desc' }, take: 100 });
-  return rows.map((row) => ({
-    ...readColumn(judgement, row.details, `judgement ${row.id} details`),
-    judgedBy: row.actor,
-    judgedAt: isoTime(row.createdAt),
-  }));
+  return rows.map(storedJudgementOf);
 }
+
+/** What the gate of a run's submission decided. */
+export async function findJudgement(db: Transaction, gate: { runId: string; gateGeneration: number }): Promise<StoredJudgement | null> {
+  const row = await db.judgement.findUnique({ where: { runId_gateGeneration: gate } });
+  return row === null ? null : storedJudgementOf(row);
+}
+
+function storedJudgementOf({ id, details, actor, createdAt }: Judgement): StoredJudgement {
+  const stored = readColumn(storedDetails, details, `judgement ${id} details`);
+  return { ...stored, judgedBy: actor, judgedAt: isoTime(createdAt) };
+}
+const storedDetails = storedJudgement.omit({ judgedBy: true, judgedAt: true });

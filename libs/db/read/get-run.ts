@@ -1,7 +1,21 @@
-import { actionsIn, CairnError, cancelCause, holdCause, isDoneStep, type RunView, runState, runVerdict } from '@cairn/contract';
+import {
+  actionsIn,
+  CairnError,
+  cancelCause,
+  holdCause,
+  isDoneStep,
+  type RunGateView,
+  type RunView,
+  runGate,
+  runGateState,
+  runState,
+  runVerdict,
+} from '@cairn/contract';
 import { stringify } from 'yaml';
+import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { contextOf, isoTime, isoTimeOrNull, noReuseColumn, readColumn, readNullable, requestColumn } from './columns.ts';
+import { findJudgement } from './evaluations.ts';
 import { loadHoldReason } from './holds.ts';
 import { progressOf } from './run-progress.ts';
 import { type AdmissionSource, loadStepViews } from './step-views.ts';
@@ -43,6 +57,21 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
     noReuse: readColumn(noReuseColumn, run.noReuse, `run ${run.id} no_reuse`),
     recipeYaml: stringify(run.recipe),
     given: readNullable(requestColumn, run.request, `run ${run.id} request`),
+    gate: await gateOf(db, run),
+  };
+}
+
+type GateRow = { id: string; gate: unknown; gateState: string | null; gateGeneration: number; gateProblem: string | null };
+
+async function gateOf(db: Transaction, { id, gate, gateState, gateGeneration, gateProblem }: GateRow): Promise<RunGateView | null> {
+  if (gate === null) return null;
+  const state = readColumn(runGateState, gateState, `run ${id} gate_state`);
+  return {
+    // The column also has the token of whoever submitted it.
+    ...readColumn(z.object(runGate.shape), gate, `run ${id} gate`),
+    state,
+    problem: gateProblem,
+    judgement: state === 'judged' ? await findJudgement(db, { runId: id, gateGeneration }) : null,
   };
 }
 

@@ -1,4 +1,4 @@
-import type { RunView, StoredJudgement } from '@cairn/contract';
+import type { RunGateState, RunGateView, RunView, StoredJudgement } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
@@ -17,7 +17,7 @@ export function Judgements({ run }: { run: RunView }) {
     queryFn: ({ signal }) => client.listJudgements(run.id, { signal }),
     enabled: run.verdict !== 'none',
   });
-  if (run.verdict === 'none') return null;
+  if (run.verdict === 'none') return run.gate === null ? null : <Unjudged gate={run.gate} />;
   if (judgements.error !== null) return <ProblemNotice error={judgements.error} onRetry={() => void judgements.refetch()} />;
   const [newest, ...older] = judgements.data?.items.toSorted((a, b) => Date.parse(b.judgedAt) - Date.parse(a.judgedAt)) ?? [];
   if (newest === undefined) return null;
@@ -38,7 +38,29 @@ export function Judgements({ run }: { run: RunView }) {
 
 const evidence = { interval: 'by the 95 % interval', mean: 'by the mean alone' } as const satisfies Record<StoredJudgement['by'], string>;
 
-function Judged({ judgement: { verdict, gate, by, reason, judgedBy, judgedAt } }: { judgement: StoredJudgement }) {
+const unjudged = {
+  waiting: 'The gate is judged once the run has succeeded.',
+  judging: 'The gate is being judged.',
+  judged: 'The gate has been judged.',
+  refused: 'The gate could not be judged.',
+} as const satisfies Record<RunGateState, string>;
+
+/** The gate that the run was submitted with, before there is a verdict. */
+function Unjudged({ gate: { gate, state, problem } }: { gate: RunGateView }) {
+  return (
+    <section aria-label="Quality gates" className={classes.judgements}>
+      <div className={classes.judged}>
+        <StateBadge look={verdictLooks.none} />
+        <div>
+          <strong>{gate}</strong> <span className={classes.dim}>{unjudged[state]}</span>
+          {problem !== null && <p>{problem}</p>}
+        </div>
+      </div>
+    </section>
+  );
+}
+
+function Judged({ judgement: { verdict, gate, by, reason, judgedBy, judgedAt, promotion } }: { judgement: StoredJudgement }) {
   return (
     <div className={classes.judged}>
       <StateBadge look={verdictLooks[verdict]} />
@@ -48,6 +70,7 @@ function Judged({ judgement: { verdict, gate, by, reason, judgedBy, judgedAt } }
           {evidence[by]}, {judgedBy}, <Ago at={judgedAt} />
         </span>
         <p>{reason}</p>
+        {promotion !== null && <p>{promotion.reason}</p>}
       </div>
     </div>
   );

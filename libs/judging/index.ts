@@ -1,0 +1,2 @@
+export { type Judged, judgeEvaluation } from './judge-evaluation.ts';
+export { queryScoreReader, type ReadQueryScores } from './query-scores.ts';

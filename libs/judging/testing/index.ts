@@ -1,0 +1,1 @@
+export { storeEvaluation } from './store-evaluation.ts';
