@@ -17,6 +17,7 @@ import { eventRoutes } from './routes/events.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { gateRoutes } from './routes/gates.ts';
 import { healthRoutes } from './routes/health.ts';
+import { imageRoutes } from './routes/images.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
@@ -45,6 +46,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   attemptRoutes(app, deps);
   attemptFileRoutes(app, deps);
   datasetRoutes(app, deps);
+  imageRoutes(app, deps);
   recipeRoutes(app, deps);
   weightsRoutes(app, deps);
   modelRoutes(app, deps);

@@ -3,6 +3,7 @@ export { Prisma, PrismaClient, type Token } from './generated/client.ts';
 export * from './listen.ts';
 export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
+export { type ArtifactFile, findLists } from './read/artifact-files.ts';
 export { readAttention } from './read/attention.ts';
 export {
   currentAliases,

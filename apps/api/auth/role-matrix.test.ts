@@ -50,6 +50,7 @@ const publicRoutes: Record<string, Decision> = {
   'GET /v1/datasets': 'viewer',
   'POST /v1/datasets': 'submitter',
   'GET /v1/datasets/:name': 'viewer',
+  'GET /v1/datasets/:name/images/:id': 'viewer',
   'GET /v1/weights': 'viewer',
   'GET /v1/weights/:name': 'viewer',
   'PUT /v1/weights/:name': 'submitter',
