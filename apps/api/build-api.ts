@@ -22,6 +22,7 @@ import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
 import { runRoutes } from './routes/runs.ts';
+import { searchRoutes } from './routes/search.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
@@ -50,6 +51,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   recipeRoutes(app, deps);
   weightsRoutes(app, deps);
   modelRoutes(app, deps);
+  searchRoutes(app, deps);
   artifactRoutes(app, deps);
   const readScores = queryScoreReader(deps.store);
   evaluationRoutes(app, deps, readScores);

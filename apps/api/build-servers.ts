@@ -12,6 +12,7 @@ import type { App } from './http/bare-app.ts';
 import type { Dashboard } from './http/dashboard.ts';
 import { datasetImages } from './images/dataset-images.ts';
 import { openStoredTables } from './images/list-rows.ts';
+import { pictureSearcher } from './images/search-by-picture.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
 import { createLoadLimits, type LoadLimits } from './load/load-limits.ts';
 import { shedLoad } from './load/shed-load.ts';
@@ -49,6 +50,8 @@ export type ServerOptions = {
 
 /** An image of 100 million pixels takes 400 MB decoded, and the program 300. */
 const decoderMemoryBytes = 1_500_000_000;
+/** The model and the ids of some million images; vectors are read block by block. */
+const searcherMemoryBytes = 4_000_000_000;
 
 /** One replica: the public, the internal and the metrics server and what they share, not yet listening. `closer` closes all of it. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
@@ -60,6 +63,8 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
   const tables = openStoredTables({ store, cache }, closer);
   const decoders = createChildPool({ size: 2, maxMemoryBytes: decoderMemoryBytes, env: options.childEnvironment });
   closer.add('the decoders of images', () => decoders.close());
+  const searchers = createChildPool({ size: 1, maxMemoryBytes: searcherMemoryBytes, env: options.childEnvironment });
+  closer.add('the searchers', () => searchers.close());
   const api = await buildApi({
     prisma,
     engine,
@@ -68,6 +73,7 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     recipes,
     inspectSource: sourceInspector(datasetRoots),
     images: datasetImages({ prisma, tables, cache, children: decoders, datasetRoots }),
+    searchByPicture: pictureSearcher({ prisma, store, tables, cache, children: searchers }),
     tables,
     store,
     locate: locatorOf(store.url),

@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export type FileCache = {
+  /** Of all files and folders together, except those in use. */
+  readonly maxBytes: number;
   /**
-   * Calls `use` with the file of this key, which `make` writes where it is not there yet. Concurrent callers share one `make`; the file stays
+   * Calls `use` with the file of this key, or the folder, which `make` writes where it is not there yet. Concurrent callers share one `make`; the file stays
    * as long as somebody uses it.
    */
   using<T>(key: string, make: (path: string) => Promise<void>, use: (path: string) => Promise<T>): Promise<T>;
@@ -34,11 +36,11 @@ export async function openFileCache({ maxBytes, base = tmpdir() }: { maxBytes: n
       // The folder may have been removed by what cleans up temporary files.
       await mkdir(folder, { recursive: true });
       await write(unfinished);
-      const { size } = await stat(unfinished);
+      const bytes = await bytesOf(unfinished);
       await rename(unfinished, path);
-      return size;
+      return bytes;
     } finally {
-      await rm(unfinished, { force: true });
+      await rm(unfinished, { recursive: true, force: true });
     }
   }
 
@@ -49,11 +51,12 @@ export async function openFileCache({ maxBytes, base = tmpdir() }: { maxBytes: n
       if (file.users > 0) continue;
       files.delete(key);
       sum -= file.bytes;
-      await rm(file.path, { force: true });
+      await rm(file.path, { recursive: true, force: true });
     }
   }
 
   return {
+    maxBytes,
     async using(key, write, use) {
       const path = join(folder, createHash('sha256').update(key).digest('hex'));
       const known = files.get(key);
@@ -84,6 +87,13 @@ export async function openFileCache({ maxBytes, base = tmpdir() }: { maxBytes: n
     },
     close: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+async function bytesOf(path: string): Promise<number> {
+  const found = await stat(path);
+  if (!found.isDirectory()) return found.size;
+  const sizes = await Promise.all((await readdir(path)).map((name) => bytesOf(join(path, name))));
+  return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 async function removeAbandoned(base: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CairnError, type QueryScoreRow, type QueryScoresQuery } from '@cairn/contract';
+import { CairnError, distributionSteps, type QueryScoreRow, type QueryScoresQuery } from '@cairn/contract';
 import type { FoundEvaluation } from '@cairn/db';
 import type { NamedScores } from '@cairn/retrieval/scores';
 import type { ObjectStore } from '@cairn/storage';
@@ -62,6 +62,17 @@ export function queryScoreReader(store: ObjectStore): ReadQueryScores {
     // The same evaluation may be named in several ways.
     return { ...(await reading.catch(forget)), name };
   };
+}
+
+/** Counts averages by their size, in {@link distributionSteps} equal steps. */
+export function countByStep(averages: readonly (number | null)[]): number[] {
+  const counts = Array.from({ length: distributionSteps }, () => 0);
+  for (const average of averages) {
+    if (average === null) continue;
+    const step = Math.min(distributionSteps - 1, Math.floor(average * distributionSteps));
+    counts[step] = (counts[step] ?? 0) + 1;
+  }
+  return counts;
 }
 
 type Order = QueryScoresQuery['sort'];

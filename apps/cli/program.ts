@@ -14,6 +14,7 @@ import { addImport } from './commands/import.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
+import { addQueries } from './commands/queries.ts';
 import { addRunCommands } from './commands/runs.ts';
 import { addScores } from './commands/scores.ts';
 import { addSearch } from './commands/search.ts';
@@ -88,6 +89,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addSearch(registrar);
   addScores(registrar);
   addCompare(registrar);
+  addQueries(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);

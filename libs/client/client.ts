@@ -65,6 +65,7 @@ import {
 import type { z } from 'zod';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
+import { pictureCalls } from './picture-calls.ts';
 import { createRequester, eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
 
 export type ClientOptions = {
@@ -97,6 +98,7 @@ export function createClient(options: ClientOptions) {
     ...runs,
     ...catalogueCalls(requester),
     ...serviceCalls(requester),
+    ...pictureCalls(requester),
     /** See {@link streamEvents}. */
     events: (stream: EventStreamOptions): AsyncGenerator<StreamMessage, void, void> => streamEvents(requester, stream),
     /** See {@link followStepLogs}. */

@@ -12,6 +12,7 @@ export const callerActions = {
   'run.cancel': 'submitter',
   'run.retry': 'submitter',
   'dataset.add': 'submitter',
+  'picture.search': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
   'token.manage': 'admin',

@@ -4,7 +4,7 @@ import type { ComputeJobOf } from './messages.ts';
 
 /** The first image that exists, as a JPEG; null where none does. Throws `unreadable_image`, and as `openImageReader` does. */
 export async function makePicture({ root, roots, candidates, maxSide, timeoutMs }: ComputeJobOf<'picture'>): Promise<Uint8Array | null> {
-  const { ImageUnavailable, openImageReader } = await import('@cairn/dataset');
+  const { ImageUnavailable, openImageReader } = await import('@cairn/dataset/images');
   const pictures = await import('@cairn/retrieval/image');
   const reader = await openImageReader(root, roots);
   try {

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { CairnError, type DatasetView, type ImageQuery, type ImageSplit, imageSplits } from '@cairn/contract';
+import { imagePath } from '@cairn/dataset/images';
 import { findLists, type PrismaClient } from '@cairn/db';
 import { ChildKilled, type ChildPool } from '../compute/child-pool.ts';
 import { type ComputeJobOf, type ImageLocation, pictureAnswer } from '../compute/messages.ts';
@@ -25,8 +26,6 @@ const timeoutMs = 20_000;
 export function datasetImages({ prisma, tables, cache, children, datasetRoots }: DatasetImagesDeps): DatasetImages {
   async function locate(dataset: DatasetView, imageId: string, splits: readonly ImageSplit[]): Promise<ImageLocation[]> {
     const { kind } = dataset.source;
-    // Loaded with DuckDB, so only when it is needed.
-    const { imagePath } = await import('@cairn/dataset');
     if (kind === 'folder') return splits.map((split) => ({ path: imagePath(split, imageId) }));
     const lists = await findLists(prisma, dataset.id);
     if (lists.length === 0) {

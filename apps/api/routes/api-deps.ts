@@ -6,6 +6,7 @@ import type { EventFeed } from '../events/feed.ts';
 import type { Dashboard } from '../http/dashboard.ts';
 import type { DatasetImages } from '../images/dataset-images.ts';
 import type { StoredTables } from '../images/list-rows.ts';
+import type { SearchByPicture } from '../images/search-by-picture.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 import type { InspectSource } from '../register-dataset.ts';
 import type { ServerBounds } from '../server-bounds.ts';
@@ -24,6 +25,7 @@ export type ApiDeps = {
   inspectSource: InspectSource;
   /** Gives an image of a dataset as a JPEG. */
   images: DatasetImages;
+  searchByPicture: SearchByPicture;
   /** Reads Parquet files of artifacts. */
   tables: StoredTables;
   /** Stores imported files, and files that attempts leave in addition to their results. */

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { imagePath, packTars } from '@cairn/dataset';
 import { openParquet } from '@cairn/retrieval/scores';
 import { newId, sha256File } from '@cairn/runtime';
+import { plainPng } from '@cairn/testing';
 import { afterAll, expect, test } from 'vitest';
-import { plainPng } from '../testing/plain-png.ts';
 import { openTestApi } from '../testing/test-api.ts';
 
 const { api, call, harness, prisma, secrets, store } = await openTestApi();
