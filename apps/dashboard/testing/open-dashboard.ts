@@ -17,7 +17,7 @@ const pictures = join(root, 'out', 'dashboard');
 const adminToken = 'cairn_the-admin-of-the-browser-tests';
 const startLimitMs = 60_000;
 /** How long a page may take to show what a test waits for, on a busy machine. */
-const pageLimitMs = 60_000;
+const pageLimitMs = 15_000;
 
 export type PageOptions = {
   /** The token to sign in with; null opens the page without a session. */

@@ -112,6 +112,8 @@ function draw(context: CanvasRenderingContext2D, { grid, colouring, selected, ce
     context.globalAlpha = colouring === 'time' && state === 'committed' ? 0.2 + (0.8 * (grid.tenths[index] ?? 0)) / slowest : 1;
     context.fillStyle = colour;
     context.strokeStyle = colour;
+    // Thousands of open shards must not outshine the others.
+    if (state === 'pending') context.globalAlpha = 0.4;
     if (state === 'committed') context.fillRect(x, y, size, size);
     else context.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
     if (state === 'leased') context.fillRect(x + size / 4, y + size / 4, size / 2, size / 2);
@@ -136,9 +138,16 @@ function draw(context: CanvasRenderingContext2D, { grid, colouring, selected, ce
     }
   }
   const [x, y] = [(selected % columns) * cell, Math.floor(selected / columns) * cell];
-  context.strokeStyle = colours.text;
-  context.lineWidth = 2;
-  context.strokeRect(x, y, size, size);
+  // Larger than the cell, so that it is seen among thousands.
+  const margin = Math.max(0, (glyphCell - size) / 2);
+  for (const [colour, lineWidth] of [
+    [colours.surface, 5],
+    [colours.text, 2],
+  ] as const) {
+    context.strokeStyle = colour;
+    context.lineWidth = lineWidth;
+    context.strokeRect(x - margin, y - margin, size + 2 * margin, size + 2 * margin);
+  }
 }
 
 /** The colours of the theme, as a canvas takes them: the browser resolves them. */
