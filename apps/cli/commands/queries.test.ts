@@ -2,14 +2,22 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { idFor, type StubApi, startStubApi } from '@cairn/client/testing';
-import type { NeighboursView, PictureSearchView, QueryScorePage } from '@cairn/contract';
+import type { NeighboursView, PictureSearchView, QueryScorePage, QueryScoreRow } from '@cairn/contract';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
-const score = {
-  ...{ queryId: 'query-a', usage: 'Private', averagePrecision: 0.3333, averagePrecisionReference: null, groundTruths: 3, hits: 1 },
-  ...{ firstHit: 1, firstWrong: { rank: 2, imageId: 'img005' }, before: 0.6667, difference: -0.3334 },
-} as const;
+const score: QueryScoreRow = {
+  queryId: 'query-a',
+  usage: 'Private',
+  averagePrecision: 0.3333,
+  averagePrecisionReference: null,
+  groundTruths: 3,
+  hits: 1,
+  firstHit: 1,
+  firstWrong: { rank: 2, imageId: 'img005' },
+  before: 0.6667,
+  difference: -0.3334,
+};
 
 let api: StubApi;
 beforeEach(async () => {
