@@ -7,8 +7,8 @@ export type FileCache = {
   /** Of all files and folders together, except those in use. */
   readonly maxBytes: number;
   /**
-   * Calls `use` with the file of this key, or the folder, which `make` writes where it is not there yet. Concurrent callers share one `make`; the file stays
-   * as long as somebody uses it.
+   * Calls `use` with the file of this key, or the folder, which `make` writes where it is not there yet. Concurrent callers share one
+   * `make`; the file stays as long as somebody uses it.
    */
   using<T>(key: string, make: (path: string) => Promise<void>, use: (path: string) => Promise<T>): Promise<T>;
   /** Removes the files. */
@@ -18,8 +18,8 @@ export type FileCache = {
 const folderName = (pid: number): string => `cairn-cache-${pid}-`;
 
 /**
- * Files that can be made again, of at most `maxBytes` in all and those in use: the least recently used are removed first. In a folder of this
- * process; that of one that was killed is removed at the start.
+ * Files that can be made again, of at most `maxBytes` in all and those in use: the least recently used are removed first. In a folder of
+ * this process; that of one that was killed is removed at the start.
  *
  * @param base the folder for temporary files; in a container it may be that of an earlier process with the same pid
  */

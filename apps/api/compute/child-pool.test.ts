@@ -7,7 +7,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { ChildKilled, createChildPool } from './child-pool.ts';
 import { type ComputeJobOf, pictureAnswer } from './messages.ts';
 
-test('a child that holds too much memory is killed with the reason, and so is one that is not waited for; the next job has another', async () => {
+test('a child that holds too much memory or is no longer waited for is killed, and the next job has another', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'cairn-children-'));
   const env = localAgentEnvironment(process.env, () => false);
   const small = createChildPool({ size: 1, maxMemoryBytes: 1_000_000, env });

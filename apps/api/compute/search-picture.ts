@@ -6,8 +6,8 @@ import type { ComputeJobOf, searchAnswer } from './messages.ts';
 const blockRows = 8_192;
 
 /**
- * The nearest images of a feature set to one picture, exactly. Throws `unreadable_image`; `model_mismatch` where the model is not that of the
- * features; as `readFeatures` does.
+ * The nearest images of a feature set to one picture, exactly. Throws `unreadable_image`; `model_mismatch` where the model is not that of
+ * the features; as `readFeatures` does.
  */
 export async function searchPicture(job: ComputeJobOf<'search'>): Promise<z.infer<typeof searchAnswer>> {
   const { picture, imageSize: size, preprocessing, threads, topK, timeoutMs } = job;

@@ -20,8 +20,8 @@ export type DatasetImagesDeps = {
 const timeoutMs = 20_000;
 
 /**
- * Creates the function that gives an image of a dataset as a JPEG to look at. The caller names an id, never a path: a folder has one place for
- * each id and split, and for tars the lists that a run has prepared tell the place. Decoding is left to a child process.
+ * Creates the function that gives an image of a dataset as a JPEG to look at. The caller names an id, never a path: a folder has one place
+ * for each id and split, and for tars the lists that a run has prepared tell the place. Decoding is left to a child process.
  */
 export function datasetImages({ prisma, tables, cache, children, datasetRoots }: DatasetImagesDeps): DatasetImages {
   async function locate(dataset: DatasetView, imageId: string, splits: readonly ImageSplit[]): Promise<ImageLocation[]> {

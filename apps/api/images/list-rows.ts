@@ -20,7 +20,10 @@ const listRow = z.object({
 export type ListRow = z.infer<typeof listRow>;
 
 export type StoredTables = {
-  /** Rows of a Parquet file of an artifact: each is one text of JSON in the column `row`. Throws `corrupt_artifact`, and as the storage does. */
+  /**
+   * Rows of a Parquet file of an artifact: each is one text of JSON in the column `row`. Throws `corrupt_artifact`, and as the storage
+   * does.
+   */
   query<T>(file: ArtifactFile, row: z.ZodType<T>, sql: string, parameters?: Readonly<Record<string, string | number>>): Promise<T[]>;
   /** The rows of these images in a list, by id, the first of each. Calls that come while another one is answered are asked together. */
   listRows(list: ArtifactFile, imageIds: readonly string[]): Promise<Map<string, ListRow>>;

@@ -133,7 +133,8 @@ export function stepRoutes(app: App, { prisma, admission, tables }: ApiDeps): vo
         tags,
         summary: 'Show all shards of an extraction at once, the time of its workers, its rate and the count proof',
         description:
-          'One array for each property, so that 10,000 shards are a few hundred kilobytes; at most the first 20,000. A reused step has those of the step that made its result.',
+          'One array for each property, so that 10,000 shards are a few hundred kilobytes; at most the first 20,000. A reused step has those ' +
+          'of the step that made its result.',
         params: stepParams,
         response: { 200: shardGrid, ...problems },
       },

@@ -7,9 +7,9 @@ const maxPixels = 100_000_000;
 const quality = 82;
 
 /**
- * An image file as a JPEG to look at: upright, neither side longer than `maxSide`, never enlarged. The first frame, without metadata. Rejects
- * with {@link UnreadableImage} for what an extraction would leave out as well (not an image, truncated, too slow), and for more than 100
- * million pixels.
+ * An image file as a JPEG to look at: upright, neither side longer than `maxSide`, never enlarged. The first frame, without metadata.
+ * Rejects with {@link UnreadableImage} for what an extraction would leave out as well (not an image, truncated, too slow), and for more
+ * than 100 million pixels.
  */
 export async function makePicture(bytes: Uint8Array, { maxSide, timeoutMs }: { maxSide: number; timeoutMs: number }): Promise<Buffer> {
   requireImage(bytes);
