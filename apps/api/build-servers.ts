@@ -4,10 +4,15 @@ import type { Closer, Logger, Metrics } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import { buildApi } from './build-api.ts';
 import { buildInternalApi } from './build-internal-api.ts';
+import { createChildPool } from './compute/child-pool.ts';
 import type { EventFeed } from './events/feed.ts';
+import type { FileCache } from './file-cache.ts';
 import { createApp } from './http/app.ts';
 import type { App } from './http/bare-app.ts';
 import type { Dashboard } from './http/dashboard.ts';
+import { datasetImages } from './images/dataset-images.ts';
+import { openStoredTables } from './images/list-rows.ts';
+import { pictureSearcher } from './images/search-by-picture.ts';
 import { sourceInspector } from './inspect-source.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
 import { createLoadLimits, type LoadLimits } from './load/load-limits.ts';
@@ -31,6 +36,10 @@ export type ServerOptions = {
   serverKey: string;
   /** The folders that may currently contain datasets. */
   datasetRoots(): Promise<readonly string[]>;
+  /** Keeps files that can be made again. */
+  cache: FileCache;
+  /** The environment of child processes: without secrets. */
+  childEnvironment: Readonly<Record<string, string>>;
   log: Logger;
   metrics: Metrics;
   /** The dashboard to serve; null where it is not built. */
@@ -39,12 +48,23 @@ export type ServerOptions = {
   heartbeatMs: number;
 };
 
+/** An image of 100 million pixels takes 400 MB decoded, and the program 300. */
+const decoderMemoryBytes = 1_500_000_000;
+/** The model and the ids of some million images; vectors are read block by block. */
+const searcherMemoryBytes = 4_000_000_000;
+
 /** One replica: the public, the internal and the metrics server and what they share, not yet listening. `closer` closes all of it. */
 export async function buildServers(options: ServerOptions, closer: Closer) {
   const { prisma, engine, feed, recipes, connections, store, bounds, serverKey, datasetRoots, log, metrics, dashboard, heartbeatMs } =
     options;
+  const { cache } = options;
   const load = createLoadLimits({ connections, metrics }, closer);
   const metricsPage = createMetricsPage({ prisma, metrics, log });
+  const tables = openStoredTables({ store, cache }, closer);
+  const decoders = createChildPool({ size: 2, maxMemoryBytes: decoderMemoryBytes, env: options.childEnvironment });
+  closer.add('the decoders of images', () => decoders.close());
+  const searchers = createChildPool({ size: 1, maxMemoryBytes: searcherMemoryBytes, env: options.childEnvironment });
+  closer.add('the searchers', () => searchers.close());
   const api = await buildApi({
     prisma,
     engine,
@@ -52,6 +72,9 @@ export async function buildServers(options: ServerOptions, closer: Closer) {
     admission: createAdmissionCache(prisma),
     recipes,
     inspectSource: sourceInspector(datasetRoots),
+    images: datasetImages({ prisma, tables, cache, children: decoders, datasetRoots }),
+    searchByPicture: pictureSearcher({ prisma, store, tables, cache, children: searchers }),
+    tables,
     store,
     locate: locatorOf(store.url),
     load,

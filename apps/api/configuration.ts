@@ -68,6 +68,9 @@ export const apiConfiguration = z.object({
     .default(defaultLimits.hangSeconds)
     .describe('an attempt without progress for this many seconds hangs: its stacks are logged and it is retried'),
   ...deliveryHostsVariable,
+  CAIRN_CACHE_MB: quota
+    .default(4_000)
+    .describe('megabytes of files that the api keeps in TMPDIR because they are asked for again: pictures, lists, models and features'),
   ...datasetRootsVariables,
   CAIRN_LOG_LEVEL: z.enum(logLevels).default('info').describe('how much is logged'),
 });

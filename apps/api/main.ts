@@ -1,12 +1,21 @@
 import { join } from 'node:path';
 import { openDatabase } from '@cairn/db';
 import { createEngine, defaultLimits, loadRecipes } from '@cairn/engine';
-import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain, useProxies } from '@cairn/runtime';
+import {
+  createLogger,
+  createMetrics,
+  localAgentEnvironment,
+  readConfiguration,
+  readDatasetRoots,
+  runMain,
+  useProxies,
+} from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/secrets.ts';
 import { buildServers } from './build-servers.ts';
 import { apiConfiguration, megabyte } from './configuration.ts';
 import { createEventFeed } from './events/feed.ts';
+import { openFileCache } from './file-cache.ts';
 import { findDashboard } from './http/dashboard.ts';
 import { awaitDatabase } from './http/database-fault.ts';
 import { boundsOf } from './server-bounds.ts';
@@ -57,6 +66,8 @@ await runMain({
     const engine = createEngine(ctx, removerOf(store));
     const feed = createEventFeed({ prisma, databaseUrl: configuration.CAIRN_DATABASE_URL, log });
     closer.add('the event feed', () => feed.close());
+    const cache = await openFileCache({ maxBytes: configuration.CAIRN_CACHE_MB * megabyte });
+    closer.add('the cache', () => cache.close());
     const { api, internal, metricsServer } = await buildServers(
       {
         prisma,
@@ -68,6 +79,8 @@ await runMain({
         bounds: boundsOf(configuration),
         serverKey: configuration.CAIRN_SERVER_KEY,
         datasetRoots: () => readDatasetRoots(configuration),
+        cache,
+        childEnvironment: localAgentEnvironment(process.env, () => false),
         log,
         metrics: createMetrics(),
         dashboard: findDashboard(join(import.meta.dirname, '../dashboard/dist')),

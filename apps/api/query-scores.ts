@@ -1,5 +1,16 @@
-import type { QueryScoreRow, QueryScoresQuery } from '@cairn/contract';
+import { distributionSteps, type QueryScoreRow, type QueryScoresQuery } from '@cairn/contract';
 import type { NamedScores } from '@cairn/retrieval/scores';
+
+/** Counts averages by their size, in {@link distributionSteps} equal steps. */
+export function countByStep(averages: readonly (number | null)[]): number[] {
+  const counts = Array.from({ length: distributionSteps }, () => 0);
+  for (const average of averages) {
+    if (average === null) continue;
+    const step = Math.min(distributionSteps - 1, Math.floor(average * distributionSteps));
+    counts[step] = (counts[step] ?? 0) + 1;
+  }
+  return counts;
+}
 
 type Order = QueryScoresQuery['sort'];
 const byId = (a: QueryScoreRow, b: QueryScoreRow): number => (a.queryId < b.queryId ? -1 : 1);

@@ -15,6 +15,7 @@ import { addImport } from './commands/import.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
+import { addQueries } from './commands/queries.ts';
 import { addRunCommands } from './commands/runs.ts';
 import { addScheduleCommands } from './commands/schedule.ts';
 import { addScores } from './commands/scores.ts';
@@ -95,6 +96,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addSearch(registrar);
   addScores(registrar);
   addCompare(registrar);
+  addQueries(registrar);
   addMini(registrar);
   program.commandsGroup('The service:');
   addUp(registrar);

@@ -9,6 +9,7 @@ import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { z } from 'zod';
 import { createLive } from './app/live.ts';
+import { createPictureTurns } from './app/picture-turns.ts';
 import { createRefresh } from './app/refresh.ts';
 import { createDashboardRouter } from './app/router.tsx';
 import { ServicesContext } from './app/services.ts';
@@ -33,7 +34,7 @@ const queries = new QueryClient({
 });
 const client = createClient({ url: window.location.origin });
 const live = createLive(client, createRefresh(queries));
-const services = { client, queries, live };
+const services = { client, queries, live, pictures: createPictureTurns() };
 const router = createDashboardRouter(services);
 const colorScheme = localStorageColorSchemeManager({ key: 'cairn-color-scheme' });
 

@@ -68,6 +68,7 @@ import type { z } from 'zod';
 import { deliveryCalls } from './delivery-calls.ts';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
+import { pictureCalls } from './picture-calls.ts';
 import { createRequester, eachItem, type Requester, type RequestOptions, randomKey, type SubmitOptions, statusAlone } from './request.ts';
 import { scheduleCalls } from './schedule-calls.ts';
 import { triggerCalls } from './trigger-calls.ts';
@@ -105,6 +106,7 @@ export function createClient(options: ClientOptions) {
     ...serviceCalls(requester),
     ...scheduleCalls(requester),
     ...deliveryCalls(requester),
+    ...pictureCalls(requester),
     /** See {@link streamEvents}. */
     events: (stream: EventStreamOptions): AsyncGenerator<StreamMessage, void, void> => streamEvents(requester, stream),
     /** See {@link followStepLogs}. */

@@ -30,6 +30,26 @@ export const datasetView = z.object({
 export type DatasetView = z.infer<typeof datasetView>;
 export const datasetPage = page(datasetView);
 
+/** The folders of a collection in GLDv2's layout. */
+export const imageSplits = ['train', 'index', 'test'] as const;
+export type ImageSplit = (typeof imageSplits)[number];
+
+/**
+ * An image id: GLDv2's are 16 lower-case hexadecimal digits; other collections may use letters, digits, dash and underscore, at least
+ * three, since the first three name folders. No id can lead out of a folder.
+ */
+export const imageIdPattern = /^[0-9A-Za-z_-]{3,64}$/;
+export const imageId = z.string().regex(imageIdPattern, 'use letters, digits, dash and underscore, 3 to 64 of them');
+
+/** Sides of pictures in pixels. */
+export const pictureSizes = [256, 512, 1024] as const;
+/** GET /v1/datasets/:name/images/:id. */
+export const imageQuery = z.strictObject({
+  size: z.enum(pictureSizes.map(String)).default('512').transform(Number).describe('The longer side, in pixels: 256, 512 or 1024.'),
+  split: z.enum(imageSplits).optional().describe('The part of the dataset that has the image; any by default.'),
+});
+export type ImageQuery = z.output<typeof imageQuery>;
+
 /** `models`: of a recipe with several. */
 export const recipeSummary = z.object({
   name: z.string(),

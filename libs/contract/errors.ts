@@ -148,6 +148,14 @@ export const errorTable = {
     title: 'Too many requests',
     remedy: 'Wait for the number of seconds in Retry-After.',
   },
+  unreadable_image: {
+    status: 422,
+    retry: false,
+    fix: 'data owner',
+    title: 'Image cannot be read',
+    remedy:
+      'Replace the image by one that can be decoded, in one of the formats JPEG, PNG, WebP, GIF and TIFF; the message has the reason.',
+  },
   missing_file: {
     status: 422,
     retry: false,

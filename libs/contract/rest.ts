@@ -228,8 +228,8 @@ export const runSort = z.enum(runSortKeys.flatMap((key) => [key, `-${key}` as co
 export type RunSort = z.infer<typeof runSort>;
 
 /** A query parameter that may be repeated: any of its values. */
-const anyOf = <T extends z.ZodType<string>>(value: T) =>
-  z.union([value, z.array(value).min(1).max(20)]).transform((given): z.output<T>[] => (Array.isArray(given) ? given : [given]));
+export const anyOf = <T extends z.ZodType<string>>(value: T, most = 20) =>
+  z.union([value, z.array(value).min(1).max(most)]).transform((given): z.output<T>[] => (Array.isArray(given) ? given : [given]));
 
 /** A time in a query. Its schema in OpenAPI lacks the pattern of a timestamp, for which generated tests take minutes to find examples. */
 const givenTime = writtenText(64, { least: 1 })

@@ -13,6 +13,7 @@ export const callerActions = {
   'run.retry': 'submitter',
   'schedule.manage': 'submitter',
   'dataset.add': 'submitter',
+  'picture.search': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
   'delivery.manage': 'admin',

@@ -1,7 +1,9 @@
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, type ImageSplit } from '@cairn/contract';
 import type { FileGate } from './file-gate.ts';
+
+export { type ImageSplit, imageIdPattern, imageSplits } from '@cairn/contract';
 
 /** DuckDB reports the system's message without an error number, so the message must be parsed. */
 const noSpaceText = /No space left on device|Disk quota exceeded|not enough disk space/i;
@@ -80,16 +82,6 @@ export async function refuseTaken(path: string, what: string): Promise<void> {
   if (entries.length > 0)
     throw new CairnError('name_taken', `${path} is not empty: choose another folder for ${what}`, { details: { out: path } });
 }
-
-/** The folders of a collection in GLDv2's layout. */
-export const imageSplits = ['train', 'index', 'test'] as const;
-export type ImageSplit = (typeof imageSplits)[number];
-
-/**
- * An image id: GLDv2's are 16 lower-case hexadecimal digits; other collections may use letters, digits, dash and underscore, at least
- * three, since the first three name folders. No id can lead out of a folder.
- */
-export const imageIdPattern = /^[0-9A-Za-z_-]{3,64}$/;
 
 /** `a/b/c/abc....jpg`: the path of an image in its split, both in folders and in tars. */
 export function memberPath(imageId: string): string {

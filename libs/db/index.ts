@@ -3,6 +3,7 @@ export { Prisma, PrismaClient, type Schedule, type Timer, type Token } from './g
 export * from './listen.ts';
 export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
+export { type ArtifactFile, fileOfArtifact, findLists } from './read/artifact-files.ts';
 export { readAttention } from './read/attention.ts';
 export {
   currentAliases,
@@ -22,6 +23,7 @@ export {
 export { listCheckpoints } from './read/checkpoints.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { getRun } from './read/get-run.ts';
+export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shardStarts } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';
@@ -38,6 +40,8 @@ export { decodeCursor, encodeCursor } from './read/page-cursor.ts';
 export { readLog } from './read/read-log.ts';
 export { readMetrics } from './read/read-metrics.ts';
 export { getSchedule, listSchedules } from './read/schedules.ts';
+export { findSearchableModel, type SearchableModel } from './read/searchable-models.ts';
+export { listRejectedFiles, type RejectedFile, readShardGrid } from './read/shard-grid.ts';
 export type { AdmissionSource } from './read/step-views.ts';
 export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
 export { readTimeline } from './read/timeline.ts';

@@ -121,7 +121,8 @@ export async function reopenShards(run: RunWork, step: WorkStep, indexes: readon
   const [recalled] = await run.tx.$queryRaw<{ shards: number; rows: number; rejected: number }[]>`
     with bad as (select "index", rows, rejected from shard
                   where step_id = ${step.id} and "index" = any(${[...indexes]}::int[]) and state = 'committed' for update),
-         opened as (update shard s set state = 'pending', attempt_id = null, rows = null, rejected = null, files = '[]', ids_sha256 = null, seconds = null
+         opened as (update shard s set state = 'pending', attempt_id = null, rows = null, rejected = null, files = '[]', ids_sha256 = null,
+                           seconds = null, committed_at = null
                       from bad where s.step_id = ${step.id} and s."index" = bad."index")
     select count(*)::int as shards, coalesce(sum(rows), 0)::int as rows, coalesce(sum(rejected), 0)::int as rejected from bad`;
   if (!recalled || recalled.shards === 0) return;

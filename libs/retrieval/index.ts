@@ -1,6 +1,7 @@
 export * from './features/extract-shard.ts';
 export * from './features/id-table.ts';
 export * from './features/image-queue.ts';
+export { normalizeRow } from './features/normalize-row.ts';
 export * from './features/npy.ts';
 export * from './features/prove-shard.ts';
 export * from './features/read-features.ts';

@@ -38,7 +38,7 @@ describe('a session', () => {
       tokenName: token.name,
       role: 'submitter',
       expiresAt: stored.expiresAt.toISOString(),
-      actions: ['run.submit', 'run.cancel', 'run.retry', 'schedule.manage', 'dataset.add', 'weights.import'],
+      actions: ['run.submit', 'run.cancel', 'run.retry', 'schedule.manage', 'dataset.add', 'picture.search', 'weights.import'],
     });
     const ended = await api.inject({ method: 'DELETE', url: '/v1/session', headers: { cookie, ...sameOrigin } });
     expect(ended.statusCode).toBe(204);

@@ -3,7 +3,7 @@ import type { Closer, Metrics } from '@cairn/runtime';
 import { createGate, type Gate, type GateOptions } from './gate.ts';
 
 /** Classes of requests. Each has its own gate, so that none can starve another. */
-export const loadClasses = ['read', 'command', 'watch', 'transfer', 'attempt', 'hook', 'probe'] as const;
+export const loadClasses = ['read', 'command', 'watch', 'transfer', 'picture', 'search', 'attempt', 'hook', 'probe'] as const;
 export type LoadClass = (typeof loadClasses)[number];
 
 export type LoadLimits = {
@@ -15,7 +15,7 @@ export type LoadLimits = {
 };
 
 /** Most long-lived places that one token may hold, so that others get the rest. */
-export const maxPerToken: Partial<Record<LoadClass, number>> = { watch: 500, transfer: 8 };
+export const maxPerToken: Partial<Record<LoadClass, number>> = { watch: 500, transfer: 8, search: 1 };
 
 /** An event loop that is later than this is overloaded. */
 const behindMs = 200;
@@ -31,6 +31,9 @@ function boundsOf(
     // They hold no database connection while they wait for changes or for bytes.
     watch: { name: 'streams and long polls', concurrency: 2_000, waiting: 0, waitMs: 0 },
     transfer: { name: 'file transfers', concurrency: 32, waiting: 0, waitMs: 0 },
+    // Two are decoded at a time; a page shows a hundred, of which a browser asks for six at a time.
+    picture: { name: 'pictures', concurrency: 8, waiting: 256, waitMs: 20_000 },
+    search: { name: 'searches', concurrency: 1, waiting: 4, waitMs: 60_000 },
     // Agents retry for as long as necessary, so they may wait longer.
     attempt: { name: 'calls of attempts', concurrency: share(1 / 4), waiting: 1_024, waitMs: 5_000 },
     // Code hosts give up after ten seconds and do not try again.
@@ -58,6 +61,8 @@ export function createLoadLimits({ connections, metrics }: { connections: number
     command: gateOf('command'),
     watch: gateOf('watch'),
     transfer: gateOf('transfer'),
+    picture: gateOf('picture'),
+    search: gateOf('search'),
     attempt: createGate({ ...bounds.attempt, onRefusal: () => refusals.inc({ class: 'attempt' }) }),
     hook: createGate({ ...bounds.hook, onRefusal: () => refusals.inc({ class: 'hook' }) }),
     probe: gateOf('probe'),

@@ -4,6 +4,9 @@ import type { Logger, Metrics } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import type { EventFeed } from '../events/feed.ts';
 import type { Dashboard } from '../http/dashboard.ts';
+import type { DatasetImages } from '../images/dataset-images.ts';
+import type { StoredTables } from '../images/list-rows.ts';
+import type { SearchByPicture } from '../images/search-by-picture.ts';
 import type { InspectSource } from '../inspect-source.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 import type { ServerBounds } from '../server-bounds.ts';
@@ -20,6 +23,11 @@ export type ApiDeps = {
   recipes: ReadonlyMap<string, BuiltinRecipe>;
   /** Checks a dataset's files and computes their digest. */
   inspectSource: InspectSource;
+  /** Gives an image of a dataset as a JPEG. */
+  images: DatasetImages;
+  searchByPicture: SearchByPicture;
+  /** Reads Parquet files of artifacts. */
+  tables: StoredTables;
   /** Stores imported files, and files that attempts leave in addition to their results. */
   store: ObjectStore;
   /** The location of a key prefix of the object store, for people. */

@@ -2,19 +2,25 @@ import {
   CairnError,
   comparisonQuery,
   comparisonView,
+  distributionQuery,
   evaluationQuery,
   evaluationView,
+  lineageView,
+  neighboursQuery,
+  neighboursView,
   queryScorePage,
   queryScoresQuery,
+  scoreDistribution,
 } from '@cairn/contract';
-import { decodeCursor, encodeCursor, findEvaluation } from '@cairn/db';
+import { datasetOfRun, decodeCursor, encodeCursor, findEvaluation, loadLineage, modelsOfEvaluation } from '@cairn/db';
 import type { ReadQueryScores } from '@cairn/judging';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { problems } from '../http/route-schemas.ts';
-import { orderQueries } from '../query-scores.ts';
+import { neighbourReader } from '../images/read-neighbours.ts';
+import { countByStep, orderQueries } from '../query-scores.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const references =
@@ -24,9 +30,19 @@ const references =
 /** The place of the next row: rows of an evaluation do not change. */
 const placeKey = z.tuple([z.number().int().min(0)]);
 
-export function evaluationRoutes(app: App, { prisma }: ApiDeps, readScores: ReadQueryScores): void {
+export function evaluationRoutes(app: App, { prisma, tables }: ApiDeps, readScores: ReadQueryScores): void {
   const tags = ['evaluations'];
   const find = (projectId: string, reference: string) => findEvaluation(prisma, { projectId, reference });
+  const readNeighbours = neighbourReader({ prisma, tables });
+  /** The evaluations that a request names, and their scores, which must be of the same gallery and queries. */
+  const read = async (projectId: string, names: { of: string; against?: string | undefined }) => {
+    const of = await find(projectId, names.of);
+    const against = names.against === undefined ? null : await find(projectId, names.against);
+    const scores = await readScores(of);
+    const other = against === null ? null : await readScores(against);
+    if (other !== null) (await import('@cairn/retrieval/scores')).requireComparable(other, scores);
+    return { of, against, scores, other };
+  };
 
   app.get(
     '/v1/evaluation',
@@ -67,13 +83,96 @@ export function evaluationRoutes(app: App, { prisma }: ApiDeps, readScores: Read
           details: { remedy: 'Name it as `against`, or use another order.', errors: [{ path: 'against', message: 'missing' }] },
         });
       }
-      const scores = await readScores(await find(projectId, of));
-      const other = against === undefined ? null : await readScores(await find(projectId, against));
-      if (other !== null) (await import('@cairn/retrieval/scores')).requireComparable(other, scores);
+      const { scores, other } = await read(projectId, { of, against });
       const rows = orderQueries(scores, other, { sort, usage });
       const from = decodeCursor(cursor, placeKey)?.[0] ?? 0;
       const next = from + limit;
       return { items: rows.slice(from, next), nextCursor: next < rows.length ? encodeCursor([next]) : null, total: rows.length };
+    },
+  );
+
+  app.get(
+    '/v1/evaluation/distribution',
+    {
+      config: { role: 'viewer', load: 'transfer' },
+      schema: {
+        operationId: 'getScoreDistribution',
+        tags,
+        summary: 'Count the queries of an evaluation by their average precision',
+        description: `${references} In 20 equal steps from 0 to 1. With \`against\`, those of another evaluation of the same queries beside.`,
+        querystring: distributionQuery,
+        response: { 200: scoreDistribution, ...problems },
+      },
+    },
+    async (request) => {
+      const { scores, other } = await read(callerOf(request).projectId, request.query);
+      return {
+        queries: scores.queries.length,
+        kaggle: countByStep(scores.queries.map(({ averagePrecision }) => averagePrecision)),
+        reference: countByStep(scores.queries.map(({ averagePrecisionReference }) => averagePrecisionReference)),
+        against: other === null ? null : countByStep(other.queries.map(({ averagePrecision }) => averagePrecision)),
+      };
+    },
+  );
+
+  app.get(
+    '/v1/evaluation/neighbours',
+    {
+      config: { role: 'viewer', load: 'transfer' },
+      schema: {
+        operationId: 'listNeighbours',
+        tags,
+        summary: 'Show what a search found for queries, and the ground truths that it missed',
+        description:
+          `${references} Each result has its label, the shard of the index that has its features, and with \`against\` its rank in another ` +
+          'evaluation. GET /v1/datasets/:name/images/:id shows the images.',
+        querystring: neighboursQuery,
+        response: { 200: neighboursView, ...problems },
+      },
+    },
+    async (request) => {
+      const { query, limit } = request.query;
+      const { projectId } = callerOf(request);
+      const { of, against, scores, other } = await read(projectId, request.query);
+      const wanted = new Set(query);
+      const found = orderQueries({ ...scores, queries: scores.queries.filter(({ queryId }) => wanted.has(queryId)) }, other, {
+        sort: 'id',
+      });
+      const byId = new Map(found.map((score) => [score.queryId, score]));
+      const unknown = query.find((id) => !byId.has(id));
+      if (unknown !== undefined) {
+        throw new CairnError('not_found', `${of.view.name} has no scored query ${unknown}`, {
+          details: { remedy: 'GET /v1/evaluation/queries and `cairn queries` list the scored queries.' },
+        });
+      }
+      const rows = [...wanted].flatMap((id) => byId.get(id) ?? []);
+      return readNeighbours({ projectId, of, against, scores: rows, limit });
+    },
+  );
+
+  app.get(
+    '/v1/evaluation/lineage',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getEvaluationLineage',
+        tags,
+        summary: 'Show what an evaluation was made from, back to the first step',
+        description: `${references} Results of other runs that were reused are followed too.`,
+        querystring: evaluationQuery,
+        response: { 200: lineageView, ...problems },
+      },
+    },
+    async (request) => {
+      const { projectId } = callerOf(request);
+      const { view } = await find(projectId, request.query.of);
+      const lineage = await loadLineage(prisma, projectId, view.id);
+      return {
+        evaluation: view,
+        dataset: await datasetOfRun(prisma, projectId, view.runId),
+        models: await modelsOfEvaluation(prisma, projectId, view.id),
+        made: lineage.map(({ stepId: _, artifact: __, reads: ___, ...made }) => made),
+      };
     },
   );
 

@@ -1,12 +1,40 @@
-import { attemptList, checkpointList, metricsQuery, metricsView, shardList, shardsQuery, stepView } from '@cairn/contract';
-import { getStep, listAttempts, listCheckpoints, listShards, readMetrics } from '@cairn/db';
+import {
+  attemptList,
+  checkpointList,
+  metricsQuery,
+  metricsView,
+  rejectedPage,
+  rejectedQuery,
+  shardGrid,
+  shardList,
+  shardsQuery,
+  stepView,
+} from '@cairn/contract';
+import {
+  decodeCursor,
+  encodeCursor,
+  getStep,
+  listAttempts,
+  listCheckpoints,
+  listRejectedFiles,
+  listShards,
+  readMetrics,
+  readShardGrid,
+} from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { problems, stepParams } from '../http/route-schemas.ts';
+import { readRejected } from '../images/read-rejected.ts';
 import type { ApiDeps } from './api-deps.ts';
 
-export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
+/** The shard and the row in its file of the next rejected image. */
+const rejectedKey = z.tuple([z.number().int().min(0), z.number().int().min(0)]);
+/** Files that one call reads: a shard has at least one rejected image. */
+const filesPerCall = 20;
+
+export function stepRoutes(app: App, { prisma, admission, tables }: ApiDeps): void {
   const tags = ['steps'];
   const config = { role: 'viewer' } as const;
   const stepOf = (request: FastifyRequest, { id, name }: { id: string; name: string }) => ({
@@ -94,5 +122,49 @@ export function stepRoutes(app: App, { prisma, admission }: ApiDeps): void {
       },
     },
     (request) => listShards(prisma, { ...stepOf(request, request.params), from: request.query.from }),
+  );
+
+  app.get(
+    '/v1/runs/:id/steps/:name/shards/grid',
+    {
+      config,
+      schema: {
+        operationId: 'getShardGrid',
+        tags,
+        summary: 'Show all shards of an extraction at once, the time of its workers, its rate and the count proof',
+        description:
+          'One array for each property, so that 10,000 shards are a few hundred kilobytes; at most the first 20,000. A reused step has those ' +
+          'of the step that made its result.',
+        params: stepParams,
+        response: { 200: shardGrid, ...problems },
+      },
+    },
+    (request) => readShardGrid(prisma, stepOf(request, request.params)),
+  );
+
+  app.get(
+    '/v1/runs/:id/steps/:name/rejected',
+    {
+      config: { ...config, load: 'transfer' },
+      schema: {
+        operationId: 'listRejected',
+        tags,
+        summary: 'List the images that an extraction left out, with the reason of each',
+        description: 'In the order of the shards, of those that are committed.',
+        params: stepParams,
+        querystring: rejectedQuery,
+        response: { 200: rejectedPage, ...problems },
+      },
+    },
+    async (request) => {
+      const { limit, cursor } = request.query;
+      const [from, skip] = decodeCursor(cursor, rejectedKey) ?? [0, 0];
+      const { files, total, dataset } = await listRejectedFiles(prisma, { ...stepOf(request, request.params), from, limit: filesPerCall });
+      const { items, next } = await readRejected(tables, files, { skip, limit });
+      const last = files.at(-1);
+      // Where a call has read all of its files, there may be more.
+      const following = next ?? (files.length === filesPerCall && last !== undefined ? [last.shard + 1, 0] : null);
+      return { items, nextCursor: following === null ? null : encodeCursor(following), total, dataset };
+    },
   );
 }

@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TokenRole } from '@cairn/contract';
 import { openEngineHarness } from '@cairn/engine/testing';
-import { attemptToken, createCloser, createLogger, createMetrics, newId } from '@cairn/runtime';
+import { attemptToken, createCloser, createLogger, createMetrics, localAgentEnvironment, newId } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import type { InjectOptions } from 'fastify';
 import { afterAll } from 'vitest';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
 import { buildServers } from '../build-servers.ts';
 import { createEventFeed } from '../events/feed.ts';
+import { openFileCache } from '../file-cache.ts';
 import type { Dashboard } from '../http/dashboard.ts';
 import type { ServerBounds } from '../server-bounds.ts';
 
@@ -39,6 +40,7 @@ export async function openTestApi() {
   const closer = createCloser();
   const folder = await mkdtemp(join(tmpdir(), 'cairn-api-'));
   closer.add('the storage', () => rm(folder, { recursive: true }));
+  const cache = await openFileCache({ maxBytes: 100_000_000, base: folder });
   const store = openStore(pathToFileURL(folder).href);
   closer.add('the engine harness', () => harness.close());
   afterAll(() => closer.close());
@@ -69,6 +71,8 @@ export async function openTestApi() {
         store,
         serverKey,
         datasetRoots: async () => [await realpath(tmpdir())],
+        cache,
+        childEnvironment: localAgentEnvironment(process.env, () => false),
         log,
         metrics: createMetrics({ processMetrics: false }),
         dashboard,

@@ -79,7 +79,7 @@ async function comparedByService({ client, signal }: Session, a: string, b: stri
 }
 
 /** A reference with the id of its run, of which people may give the name or the beginning. */
-async function withRunId(client: CairnClient, reference: string, signal: AbortSignal): Promise<string> {
+export async function withRunId(client: CairnClient, reference: string, signal: AbortSignal): Promise<string> {
   const isId = (['artifact', 'step'] as const).some((kind) => idOf(kind).safeParse(reference).success);
   if (isId || reference.includes('@')) return reference;
   const [run = '', ...step] = reference.split('/');

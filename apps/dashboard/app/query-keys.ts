@@ -9,6 +9,9 @@ export const keys = {
   recipes: ['recipes'],
   runs: ['runs'],
   models: ['models'],
+  /** They do not change. */
+  evaluation: (of: string, ...more: readonly unknown[]) => ['evaluation', of, ...more],
+  noImage: (dataset: string, imageId: string, split: string | undefined) => ['no-image', dataset, imageId, split],
   run: (runId: string) => ['run', runId],
   /** `part` is a hint's `what` (`metrics`, `logs`, `shards`), or `events` or `timeline`, which change with the run itself. */
   runPart: (runId: string, part: string, ...more: readonly unknown[]) => ['run', runId, part, ...more],

@@ -1,5 +1,6 @@
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
+import { evaluationSearch } from '../pages/evaluation/evaluation-search.ts';
 import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
 import { runSearch } from '../pages/run/run-search.ts';
 import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
@@ -65,11 +66,23 @@ const model = createRoute({
   path: 'models/$name',
   component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelPage'),
 });
+const evaluation = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'evaluation',
+  validateSearch: evaluationSearch,
+  component: lazyRouteComponent(() => import('../pages/evaluation/evaluation-page.tsx'), 'EvaluationPage'),
+});
+const tryPicture = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'try',
+  validateSearch: z.object({ model: z.string().max(130).optional().catch(undefined) }),
+  component: lazyRouteComponent(() => import('../pages/try/try-page.tsx'), 'TryPage'),
+});
 
 /** Every other address. */
 const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
 
-const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, models, model, unknown])]);
+const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, models, model, evaluation, tryPicture, unknown])]);
 
 export const createDashboardRouter = (context: Services) =>
   createRouter({

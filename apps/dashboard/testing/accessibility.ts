@@ -27,7 +27,18 @@ export async function accessibilityFaults(
       faults.push(...nodes.map((node) => `${where}: ${id}: ${node.html}\n  ${node.failureSummary ?? ''}`));
     }
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    if (overflow > 0) faults.push(`${where}: the page is ${overflow} px wider than the window`);
+    if (overflow > 0) faults.push(`${where}: the page is ${overflow} px wider than the window: ${await tooWide(page)}`);
   }
   return faults;
 }
+
+/** The innermost elements that reach beyond the window, for the message. */
+const tooWide = (page: Page): Promise<string> =>
+  page.evaluate(() => {
+    const reaching = [...document.querySelectorAll('body *')].filter((one) => one.getBoundingClientRect().right > window.innerWidth + 1);
+    const innermost = reaching.filter((one) => !reaching.some((other) => other !== one && one.contains(other)));
+    return innermost
+      .slice(0, 3)
+      .map((one) => one.outerHTML.slice(0, 200))
+      .join('; ');
+  });

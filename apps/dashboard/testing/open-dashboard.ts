@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { createClient } from '@cairn/client';
 import { openEngineHarness } from '@cairn/engine/testing';
 import { createCloser } from '@cairn/runtime';
+import { openStore } from '@cairn/storage';
 import { bareEnvironment, freePort, makeRunFolder, removeRunFolder, serverProgram } from '@cairn/testing';
 import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, expect } from 'vitest';
@@ -44,7 +45,7 @@ export async function openDashboard() {
   const program = await findChromium(process.env);
   const harness = await openEngineHarness();
   closer.add('the engine harness', () => harness.close());
-  const { url, server } = await startApi(harness.databaseUrl, closer);
+  const { url, server, folder } = await startApi(harness.databaseUrl, closer);
   const browser = await launchChromium(program);
   closer.add('the browser', () => browser.close());
   const watched = watchPages();
@@ -71,6 +72,10 @@ export async function openDashboard() {
     server,
     browser,
     adminToken,
+    /** The api's: where a test puts what its steps have made. */
+    store: openStore(storageOf(folder)),
+    /** The folder that may hold datasets. */
+    datasets: join(folder, 'datasets'),
     client: createClient({ url, token: adminToken }),
     openPage,
     /** Keeps a picture in out/dashboard, for people. */
@@ -82,6 +87,7 @@ export type Dashboard = Awaited<ReturnType<typeof openDashboard>>;
 async function startApi(databaseUrl: string, closer: ReturnType<typeof createCloser>) {
   const folder = await makeRunFolder();
   closer.add('the folder of the api', () => removeRunFolder(folder));
+  await mkdir(join(folder, 'datasets'));
   const [port, internalPort] = [await freePort(), await freePort()];
   const url = `http://127.0.0.1:${port}`;
   const server = serverProgram({
@@ -92,7 +98,8 @@ async function startApi(databaseUrl: string, closer: ReturnType<typeof createClo
       env: {
         ...bareEnvironment(),
         CAIRN_DATABASE_URL: databaseUrl,
-        CAIRN_STORAGE_URL: pathToFileURL(join(folder, 'storage')).href,
+        CAIRN_STORAGE_URL: storageOf(folder),
+        CAIRN_DATASET_ROOTS: join(folder, 'datasets'),
         CAIRN_SERVER_KEY: 'a server key for tests, 32 or more',
         CAIRN_SECRETS_KEYS: 'k1:a-key-for-secrets-in-tests-32-or-more',
         CAIRN_ADMIN_TOKEN: adminToken,
@@ -108,8 +115,10 @@ async function startApi(databaseUrl: string, closer: ReturnType<typeof createClo
   });
   closer.add('the api', () => server.end('SIGKILL'));
   await server.start();
-  return { url, server };
+  return { url, server, folder };
 }
+
+const storageOf = (folder: string): string => pathToFileURL(join(folder, 'storage')).href;
 
 /** After each test: fails it for what went wrong in its pages, and closes them. */
 function watchPages() {

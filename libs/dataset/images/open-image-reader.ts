@@ -10,9 +10,9 @@ import { createFileGate } from '../file-gate.ts';
  */
 export type ImageLocation = {
   path: string;
-  tar?: string | null;
-  offset?: number | null;
-  size?: number | null;
+  tar?: string | null | undefined;
+  offset?: number | null | undefined;
+  size?: number | null | undefined;
   fileBytes?: number | null | undefined;
   fileChangedMs?: number | null | undefined;
 };

@@ -83,6 +83,7 @@ export async function commitShard(
         files: toJson(commit.files),
         idsSha256: commit.idsSha256,
         seconds: commit.seconds,
+        committedAt: new Date(),
       },
     });
     if (count === 0) throw new CairnError('lease_lost', `shard ${index} of step ${stepId} is no longer leased to attempt ${attemptId}`);

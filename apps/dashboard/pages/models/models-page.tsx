@@ -130,7 +130,13 @@ function Version({ model, hasName }: { model: ModelView; hasName: boolean }) {
       <td data-number>{formatCount(version)}</td>
       <td>{aliases.length === 0 ? <None /> : aliases.join(', ')}</td>
       <td data-number>
-        <Score value={mapAt100} />
+        {model.artifacts.evaluation === undefined ? (
+          <Score value={mapAt100} />
+        ) : (
+          <Link to="/evaluation" search={{ of: `${name}@${version}` }} title="Its queries, and what was found for each">
+            <Score value={mapAt100} />
+          </Link>
+        )}
         {low !== undefined && high !== undefined && (
           <span className={classes.dim}>
             {' '}

@@ -206,6 +206,7 @@ const shownIn = {
   steps: 'Open the log there',
   timeline: 'waits for room',
   training: 'Loss',
+  extraction: 'The shards are not planned yet.',
   logs: 'FloatingPointError',
   events: 'first is active',
   settings: 'learningRate',

@@ -1,4 +1,4 @@
-import type { RunView } from '@cairn/contract';
+import type { RunView, StepKind } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
@@ -21,6 +21,7 @@ const tabs = {
   steps: { label: 'Steps', Content: StepsTab },
   timeline: { label: 'Timeline', Content: lazy(() => import('./timeline-tab.tsx')) },
   training: { label: 'Training', Content: lazy(() => import('./training-tab.tsx')) },
+  extraction: { label: 'Extraction', Content: lazy(() => import('../extraction/extraction-tab.tsx')) },
   logs: { label: 'Logs', Content: lazy(() => import('./logs-tab.tsx')) },
   events: { label: 'Events', Content: lazy(() => import('./events-tab.tsx')) },
   settings: { label: 'Settings', Content: lazy(() => import('./settings-tab.tsx')) },
@@ -42,8 +43,9 @@ function Run({ run }: TabProps) {
   const { tab: current = 'steps' } = useSearch({ from: '/signed-in/runs/$runId' });
   useTitle(run.name, runLooks[run.state]);
   const { Content } = tabs[current];
-  // A run without training stages has no curves.
-  const shown = runTabs.filter((tab) => tab !== 'training' || run.stepViews.some((step) => step.kind === 'train'));
+  const has = (...kinds: StepKind[]): boolean => run.stepViews.some(({ kind }) => kinds.includes(kind));
+  // A run without training stages has no curves, and one without fleets no shards.
+  const shown = runTabs.filter((tab) => (tab !== 'training' || has('train')) && (tab !== 'extraction' || has('extract', 'tag')));
   return (
     <>
       <RunHeader run={run} isBrief={current !== 'steps'} />

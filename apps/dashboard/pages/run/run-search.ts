@@ -1,7 +1,7 @@
 import { idOf, logStream } from '@cairn/contract';
 import { z } from 'zod';
 
-export const runTabs = ['steps', 'timeline', 'training', 'logs', 'events', 'settings', 'again'] as const;
+export const runTabs = ['steps', 'timeline', 'training', 'extraction', 'logs', 'events', 'settings', 'again'] as const;
 export type RunTab = (typeof runTabs)[number];
 
 const optional = <T extends z.ZodType>(value: T) => value.optional().catch(undefined);
@@ -18,6 +18,9 @@ export const runSearch = z.object({
   q: optional(z.string().max(200)),
   /** The events before this one. */
   before: optional(z.coerce.number().int().min(1)),
+  /** The selected shard of an extraction, and the page of its rejected images. */
+  shard: optional(z.coerce.number().int().min(0)),
+  cursor: optional(z.string().max(200)),
   /** Of the curves. */
   x: optional(z.enum(['step', 'epoch', 'time'])),
   scale: optional(z.enum(['linear', 'log'])),

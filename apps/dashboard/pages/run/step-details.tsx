@@ -52,6 +52,16 @@ export function StepDetails({ run, step }: { run: RunView; step: StepView }) {
         <Link from="/runs/$runId" search={{ tab: 'settings', step: step.name }} resetScroll={false}>
           Settings
         </Link>
+        {step.kind === 'evaluate' && step.artifact !== null && (
+          <Link to="/evaluation" search={{ of: step.id }}>
+            Queries
+          </Link>
+        )}
+        {step.shards !== null && (
+          <Link from="/runs/$runId" search={{ tab: 'extraction', step: step.name }} resetScroll={false}>
+            Shards
+          </Link>
+        )}
         {step.kind === 'train' && (
           <Link from="/runs/$runId" search={{ tab: 'training', step: step.name }} resetScroll={false}>
             Curves

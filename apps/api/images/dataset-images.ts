@@ -1,0 +1,72 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { CairnError, type DatasetView, type ImageQuery, type ImageSplit, imageSplits } from '@cairn/contract';
+import { imagePath } from '@cairn/dataset/images';
+import { findLists, type PrismaClient } from '@cairn/db';
+import { ChildKilled, type ChildPool } from '../compute/child-pool.ts';
+import { type ComputeJobOf, type ImageLocation, pictureAnswer } from '../compute/messages.ts';
+import type { FileCache } from '../file-cache.ts';
+import { maxTableBytes, type StoredTables } from './list-rows.ts';
+
+export type DatasetImages = (dataset: DatasetView, imageId: string, query: ImageQuery) => Promise<Buffer>;
+
+export type DatasetImagesDeps = {
+  prisma: PrismaClient;
+  tables: StoredTables;
+  cache: FileCache;
+  children: ChildPool;
+  datasetRoots(): Promise<readonly string[]>;
+};
+
+const timeoutMs = 20_000;
+
+/**
+ * Creates the function that gives an image of a dataset as a JPEG to look at. The caller names an id, never a path: a folder has one place
+ * for each id and split, and for tars the lists that a run has prepared tell the place. Decoding is left to a child process.
+ */
+export function datasetImages({ prisma, tables, cache, children, datasetRoots }: DatasetImagesDeps): DatasetImages {
+  async function locate(dataset: DatasetView, imageId: string, splits: readonly ImageSplit[]): Promise<ImageLocation[]> {
+    const { kind } = dataset.source;
+    if (kind === 'folder') return splits.map((split) => ({ path: imagePath(split, imageId) }));
+    const lists = await findLists(prisma, dataset.id);
+    if (lists.length === 0) {
+      throw new CairnError('not_found', `Nothing tells yet in which tar of ${dataset.name}@${dataset.version} the image ${imageId} is`, {
+        details: {
+          remedy: 'Images of tars are found by the lists that the step `prepare` of a run makes. Submit a run with this dataset.',
+        },
+      });
+    }
+    for (const list of lists.filter(({ bytes }) => bytes <= maxTableBytes)) {
+      const row = (await tables.listRows(list, [imageId])).get(imageId);
+      if (row === undefined || !splits.some((split) => row.path.startsWith(`${split}/`))) continue;
+      const { path, tar, offset, size, file_bytes: fileBytes, file_changed_ms: fileChangedMs } = row;
+      return [{ path, tar, offset, size, fileBytes, fileChangedMs }];
+    }
+    return [];
+  }
+
+  return async (dataset, imageId, { size: maxSide, split }) => {
+    const splits = split === undefined ? imageSplits : [split];
+    const name = `${dataset.name}@${dataset.version}`;
+    const make = async (path: string): Promise<void> => {
+      const candidates = await locate(dataset, imageId, splits);
+      const { root } = dataset.source;
+      const roots = [...(await datasetRoots())];
+      const job: ComputeJobOf<'picture'> = { kind: 'picture', root, roots, candidates, maxSide, timeoutMs };
+      const picture = await children.ask(job, pictureAnswer, { timeoutMs }).catch((error: unknown) => {
+        if (!(error instanceof ChildKilled)) throw error;
+        throw new CairnError('unreadable_image', `The image ${imageId} of ${name} cannot be decoded: ${error.message}`, {
+          cause: error,
+          details: { reason: error.message },
+        });
+      });
+      if (picture === null) {
+        const where = split === undefined ? '' : ` in ${split}`;
+        throw new CairnError('not_found', `The dataset ${name} has no image ${imageId}${where}`, {
+          details: { remedy: 'Use the id of an image of this dataset, without its folder and without .jpg.' },
+        });
+      }
+      await writeFile(path, picture);
+    };
+    return cache.using(`picture ${dataset.id} ${dataset.digest} ${split ?? ''} ${imageId} ${maxSide}`, make, (path) => readFile(path));
+  };
+}

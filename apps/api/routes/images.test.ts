@@ -1,0 +1,117 @@
+import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { imagePath, packTars } from '@cairn/dataset';
+import { openParquet } from '@cairn/retrieval/scores';
+import { newId, sha256File } from '@cairn/runtime';
+import { plainPng } from '@cairn/testing';
+import { afterAll, expect, test } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
+
+const { api, call, harness, prisma, secrets, store } = await openTestApi();
+const folder = await mkdtemp(join(tmpdir(), 'cairn-images-'));
+afterAll(() => rm(folder, { recursive: true }));
+
+async function addDataset(name: string, kind: 'folder' | 'tars', root: string): Promise<string> {
+  const source = { kind, root, metadata: root, countries: null };
+  const id = newId('dataset');
+  await prisma.dataset.create({
+    data: { id, projectId: 'default', owner: 'ada', name, version: 1, source, digest: 'd'.repeat(64), digestBasis: 'nothing' },
+  });
+  return id;
+}
+async function write(path: string, content: Buffer | string): Promise<void> {
+  await mkdir(dirname(join(folder, path)), { recursive: true });
+  await writeFile(join(folder, path), content);
+}
+const get = (path: string, query: Record<string, string> = {}, headers: Record<string, string> = {}) =>
+  api.inject({ method: 'GET', url: `/v1/datasets/${path}`, query, headers: { authorization: `Bearer ${secrets.viewer}`, ...headers } });
+
+/** Width and height of a JPEG, from its frame header. */
+function sizeOf(jpeg: Buffer): [number, number] {
+  expect(jpeg.subarray(0, 2).toString('hex')).toBe('ffd8');
+  for (let at = 2; at < jpeg.length; at += 2 + jpeg.readUInt16BE(at + 2))
+    if ([0xc0, 0xc2].includes(jpeg[at + 1] ?? 0)) return [jpeg.readUInt16BE(at + 7), jpeg.readUInt16BE(at + 5)];
+  throw new Error('the JPEG has no frame header');
+}
+
+test('an image of a folder is a small JPEG that a browser keeps, and a hostile one is an error with its reason', async () => {
+  await addDataset('places', 'folder', join(folder, 'places'));
+  const at = (split: 'index' | 'test', id: string) => `places/${imagePath(split, id)}`;
+  await write(at('index', 'large'), plainPng({ width: 800, height: 400 }));
+  await write(at('test', 'small'), plainPng({ width: 30, height: 20 }));
+  await write(at('index', 'bomb1'), plainPng({ width: 20_000, height: 20_000, hasPixels: false }));
+  await write(at('index', 'text1'), '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>');
+  await write(at('index', 'empty'), '');
+  await write('secret.jpg', plainPng({ width: 30, height: 20 }));
+  await mkdir(dirname(join(folder, at('index', 'link1'))), { recursive: true });
+  await symlink('/etc/hostname', join(folder, at('index', 'link1')));
+
+  const first = await get('places@1/images/large', { size: '256' });
+  expect(first.statusCode, first.body.slice(0, 500)).toBe(200);
+  expect(first.headers).toMatchObject({ 'content-type': 'image/jpeg', 'cache-control': 'private, max-age=31536000, immutable' });
+  expect(sizeOf(first.rawPayload)).toEqual([256, 128]);
+  const again = await get('places@1/images/large', { size: '256' }, { 'if-none-match': String(first.headers.etag) });
+  expect({ status: again.statusCode, bytes: again.rawPayload.length }).toEqual({ status: 304, bytes: 0 });
+  // The file is not read again.
+  await rm(join(folder, at('index', 'large')));
+  expect((await get('places@1/images/large', { size: '256' })).rawPayload).toEqual(first.rawPayload);
+  const small = await get('places/images/small', { split: 'test' });
+  expect(sizeOf(small.rawPayload)).toEqual([30, 20]);
+  expect(small.headers['cache-control']).toBe('private, no-cache');
+
+  const faults: [string, number, RegExp][] = [
+    ['bomb1', 422, /pixel/],
+    ['text1', 422, /not a JPEG, PNG, WebP, GIF or TIFF file/],
+    ['empty', 422, /no bytes/],
+    ['link1', 422, /outside the allowed dataset folders/],
+    ['absent', 404, /no image absent/],
+    ['..%2F..%2Fsecret', 400, /letters/],
+  ];
+  for (const [id, status, detail] of faults) {
+    const answer = (await get(`places@1/images/${id}`)).json();
+    expect({ id, status: answer.status }).toEqual({ id, status });
+    expect(JSON.stringify(answer)).toMatch(detail);
+  }
+  expect((await get('places@1/images/small', { split: 'index' })).statusCode).toBe(404);
+  expect((await get('places@1/images/small', { size: '77' })).statusCode).toBe(400);
+});
+
+test('an image of a tar is found by the lists of a run, until which the answer says what to do', async () => {
+  const root = join(folder, 'packed');
+  const datasetId = await addDataset('packed', 'tars', root);
+  const images = ['one1', 'two2', 'three3'].map((id, at) => ({
+    id,
+    read: async () => plainPng({ width: 40 + at, height: 10 }),
+  }));
+  await packTars(root, 'index', images, 1);
+  const before = (await get('packed@1/images/two2')).json();
+  expect(before).toMatchObject({ status: 404, code: 'not_found' });
+  expect(before.details.remedy).toContain('Submit a run with this dataset');
+
+  const parquet = await openParquet();
+  const list = join(folder, 'index.parquet');
+  const tar = await readFile(join(root, 'index/images_000.tar'));
+  const offset = tar.indexOf(Buffer.from('89504e47', 'hex'), tar.indexOf('two2.jpg'));
+  const { size: fileBytes } = await stat(join(root, 'index/images_000.tar'));
+  const columns = { image_id: 'text', path: 'text', tar: 'text', offset: 'integer', size: 'integer', file_bytes: 'integer' } as const;
+  const size = (await images[1]?.read())?.length ?? 0;
+  const rows = [['two2', imagePath('index', 'two2'), 'index/images_000.tar', offset, size, fileBytes]];
+  await parquet.write({ path: list, columns, rows });
+  await parquet.close();
+  const id = newId('artifact');
+  const bytes = await readFile(list);
+  await store.put(`lists/${id}/lists/index.parquet`, bytes);
+  const files = [{ name: 'lists/index.parquet', bytes: bytes.length, sha256: await sha256File(list) }];
+  await prisma.artifact.create({
+    data: { id, projectId: 'default', kind: 'lists', state: 'ready', prefix: `lists/${id}/`, stepName: 'prepare', files },
+  });
+  const runId = await harness.submit({ name: 'packed' });
+  await prisma.run.update({ where: { id: runId }, data: { datasetId } });
+  await prisma.step.updateMany({ where: { runId, name: 'prepare' }, data: { artifactId: id, state: 'succeeded' } });
+
+  const answers = await Promise.all(['two2', 'one1', 'two2'].map((image) => get(`packed@1/images/${image}`, { size: '256' })));
+  expect(answers.map(({ statusCode }) => statusCode)).toEqual([200, 404, 200]);
+  expect(sizeOf(answers[0]?.rawPayload ?? Buffer.alloc(0))).toEqual([41, 10]);
+  expect((await call(null, 'GET', '/v1/datasets/packed@1/images/two2')).status).toBe(401);
+});

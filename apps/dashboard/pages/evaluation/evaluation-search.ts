@@ -1,0 +1,26 @@
+import { evaluationReference, queryOrders, scoredUsage } from '@cairn/contract';
+import { z } from 'zod';
+
+const optional = <T extends z.ZodType>(value: T) => value.optional().catch(undefined);
+
+/** What the address of an evaluation's page says: a link to it shows the same queries in the same order. */
+export const evaluationSearch = z.object({
+  of: optional(evaluationReference),
+  /** The evaluation to compare with. */
+  against: optional(evaluationReference),
+  sort: optional(z.enum(queryOrders)),
+  usage: optional(scoredUsage),
+  /** Of the page of queries. */
+  cursor: optional(z.string().max(200)),
+});
+export type EvaluationSearch = z.infer<typeof evaluationSearch>;
+
+/** The orders of queries; those by change need an evaluation to compare with. */
+export const orders = {
+  worst: { label: 'worst first', needsAgainst: false },
+  best: { label: 'best first', needsAgainst: false },
+  changed: { label: 'changed most', needsAgainst: true },
+  gained: { label: 'gained most', needsAgainst: true },
+  lost: { label: 'lost most', needsAgainst: true },
+  id: { label: 'by id', needsAgainst: false },
+} as const satisfies Record<(typeof queryOrders)[number], { label: string; needsAgainst: boolean }>;

@@ -1,0 +1,166 @@
+import { attemptState, CairnError, isLiveAttempt, maxGridShards, type ShardGrid, shardSeconds, shardState } from '@cairn/contract';
+import { z } from 'zod';
+import type { Transaction } from '../client.ts';
+import { fileOfArtifact } from './artifact-files.ts';
+import { isoTimeOrNull, readColumn, readRows } from './columns.ts';
+import { findStepRow, type StepArgs } from './steps.ts';
+
+/** The rate of a fleet is that of the last minutes. */
+const rateSeconds = 600;
+/** Workers of a fleet, those that were replaced included. */
+const maxWorkers = 500;
+
+/**
+ * The step whose shards a fleet's step shows: itself, or the one whose result it reuses.
+ *
+ * @throws CairnError `not_found`; `wrong_state` for a step of another kind
+ */
+async function fleetStep(db: Transaction, args: StepArgs) {
+  const { id, kind } = await findStepRow(db, args);
+  if (kind !== 'extract' && kind !== 'tag') {
+    throw new CairnError('wrong_state', `The step ${args.name} is of the kind ${kind}: it has no shards`, {
+      details: { remedy: 'Choose a step of the kind extract or tag.' },
+    });
+  }
+  const select = {
+    ...{ id: true, kind: true, state: true, shardsTotal: true, shardsCommitted: true, rows: true, rejected: true },
+    ...{ startedAt: true, finishedAt: true, reusedFromRunId: true },
+    artifact: { select: { id: true, state: true, prefix: true, files: true, fileCount: true, runId: true, stepName: true, details: true } },
+    run: { select: { dataset: { select: { name: true, version: true } } } },
+  } as const;
+  const step = await db.step.findUniqueOrThrow({ where: { id }, select });
+  const { artifact } = step;
+  if (step.state !== 'reused' || artifact?.runId == null) return step;
+  const maker = await db.step.findUnique({ where: { runId_name: { runId: artifact.runId, name: artifact.stepName } }, select });
+  return maker ?? step;
+}
+
+const gridRow = z.object({
+  states: z.array(z.enum(shardState.options)).nullable(),
+  attempts: z.array(z.string().nullable()).nullable(),
+  tenths: z.array(z.number().int()).nullable(),
+  rejected: z.array(z.number().int()).nullable(),
+  tries: z.array(z.number().int()).nullable(),
+  images: z.coerce.number().int(),
+  leased: z.number().int(),
+  /** Images that were committed lately, and the seconds in which they were. */
+  recent: z.coerce.number(),
+  recentSeconds: z.coerce.number(),
+});
+
+const workerRow = z.object({
+  id: z.string(),
+  ordinal: z.number().int(),
+  place: z.string().nullable(),
+  state: attemptState,
+  shards: z.number().int(),
+  images: z.coerce.number().int(),
+  seconds: shardSeconds,
+  startedAt: z.date().nullable(),
+  endedAt: z.date().nullable(),
+});
+
+/** All shards of a fleet at once, the work of its attempts, its rate, and what proves that no image is missing. */
+export async function readShardGrid(db: Transaction, args: StepArgs): Promise<ShardGrid> {
+  const step = await fleetStep(db, args);
+  const [grid] = readRows(
+    gridRow,
+    await db.$queryRaw`
+    select array_agg(state order by index) filter (where index < ${maxGridShards}) as states,
+           array_agg(attempt_id order by index) filter (where index < ${maxGridShards}) as attempts,
+           array_agg(coalesce(round(10 * ((seconds ->> 'read')::float8 + (seconds ->> 'decode')::float8 + (seconds ->> 'infer')::float8
+             + (seconds ->> 'write')::float8)), -1)::int order by index) filter (where index < ${maxGridShards}) as tenths,
+           array_agg(coalesce(rejected, 0) order by index) filter (where index < ${maxGridShards}) as rejected,
+           array_agg(tries order by index) filter (where index < ${maxGridShards}) as tries,
+           coalesce(sum(count), 0)::text as images,
+           count(*) filter (where state = 'leased')::int as leased,
+           coalesce(sum(count) filter (where committed_at > now() - make_interval(secs => ${rateSeconds})), 0)::text as recent,
+           least(${rateSeconds}, extract(epoch from now() - coalesce(${step.startedAt}::timestamptz, now())))::text as "recentSeconds"
+      from shard where step_id = ${step.id}`,
+  );
+  const workers = readRows(
+    workerRow,
+    await db.$queryRaw`
+    select a.id, a.ordinal, a.place, a.state, a.started_at as "startedAt", a.ended_at as "endedAt",
+           (count(*) filter (where s.state = 'committed'))::int as shards,
+           coalesce(sum(s.count) filter (where s.state = 'committed'), 0)::text as images,
+           jsonb_build_object('read', coalesce(sum((s.seconds ->> 'read')::float8), 0), 'decode', coalesce(sum((s.seconds ->> 'decode')::float8), 0),
+             'infer', coalesce(sum((s.seconds ->> 'infer')::float8), 0), 'write', coalesce(sum((s.seconds ->> 'write')::float8), 0)) as seconds
+      from shard s join attempt a on a.id = s.attempt_id where s.step_id = ${step.id}
+     group by a.id order by a.ordinal limit ${maxWorkers}`,
+  );
+  const { states, attempts, tenths, rejected, tries, images = 0, leased = 0, recent = 0, recentSeconds = 0 } = grid ?? {};
+  const placeOf = new Map(workers.map(({ id }, at) => [id, at]));
+  const counts = { total: step.shardsTotal ?? 0, committed: step.shardsCommitted, leased, rows: step.rows, rejected: step.rejected };
+  const isOpen = step.finishedAt === null && counts.committed < counts.total;
+  const rate = isOpen && recent > 0 && recentSeconds > 0 ? recent / recentSeconds : null;
+  const done = step.rows + step.rejected;
+  return {
+    asOf: new Date().toISOString(),
+    counts,
+    images,
+    states: (states ?? []).map((state) => shardState.options.indexOf(state)),
+    workers: (attempts ?? []).map((id) => (id === null ? -1 : (placeOf.get(id) ?? -1))),
+    tenths: tenths ?? [],
+    rejected: rejected ?? [],
+    tries: tries ?? [],
+    attempts: workers.map(({ state, startedAt, endedAt, ...worker }) => ({
+      ...worker,
+      isLive: isLiveAttempt(state),
+      startedAt: isoTimeOrNull(startedAt),
+      endedAt: isoTimeOrNull(endedAt),
+    })),
+    rate,
+    etaSeconds: rate === null ? null : Math.max(0, images - done) / rate,
+    proof: proofOf({ ...counts, images }, step.artifact?.state === 'ready'),
+  };
+}
+
+const count = (value: number): string => value.toLocaleString('en-GB');
+const amount = (value: number, one: string): string => `${count(value)} ${value === 1 ? one : `${one}s`}`;
+
+/** The count proof of a fleet in words. */
+function proofOf({ total, committed, rows, rejected, images }: ShardGrid['counts'] & { images: number }, isReady: boolean): string {
+  if (total === 0) return 'The shards are not planned yet.';
+  const sum = `${amount(rows, 'row')} + ${count(rejected)} rejected = ${count(rows + rejected)}`;
+  if (committed < total) {
+    const open = images - rows - rejected;
+    return `${count(committed)} of ${amount(total, 'shard')} are committed: ${sum} of ${amount(images, 'image')}; ${count(open)} are open.`;
+  }
+  if (rows + rejected !== images) return `The counts do not add up: ${sum}, but the list has ${amount(images, 'image')}.`;
+  const read = 'each shard was read back and has each id of its part of the list once';
+  const ready = isReady ? 'No image is missing' : 'All shards are committed';
+  return `${ready}: ${sum}, as many as the list has distinct images; ${read}.`;
+}
+
+/** The file of a shard's rejected images. */
+export type RejectedFile = { shard: number; count: number; name: string; key: string; bytes: number; sha256: string };
+
+const stagedColumn = z.array(z.object({ name: z.string(), key: z.string(), bytes: z.number(), sha256: z.string() }));
+
+/** The files of the shards with rejected images, from the shard `from` on, and how many images all of them have. */
+export async function listRejectedFiles(
+  db: Transaction,
+  { from, limit, ...args }: StepArgs & { from: number; limit: number },
+): Promise<{ files: RejectedFile[]; total: number; dataset: string }> {
+  const step = await fleetStep(db, args);
+  const rows = await db.shard.findMany({
+    where: { stepId: step.id, index: { gte: from }, state: 'committed', rejected: { gt: 0 } },
+    orderBy: { index: 'asc' },
+    take: limit,
+    select: { index: true, rejected: true, files: true },
+  });
+  const { artifact } = step;
+  const files = rows.flatMap(({ index, rejected, files: stored }): RejectedFile[] => {
+    const staged = readColumn(stagedColumn, stored, `shard ${index} of step ${step.id} files`).find(({ name }) =>
+      name.startsWith('rejected/'),
+    );
+    if (staged === undefined) return [];
+    // Once the set is made, its parts are no longer staged.
+    const made =
+      artifact?.state === 'ready' ? (fileOfArtifact(artifact, staged.name)?.key ?? `${artifact.prefix}${staged.name}`) : staged.key;
+    return [{ shard: index, count: rejected ?? 0, ...staged, key: made }];
+  });
+  const { name, version } = step.run.dataset;
+  return { files, total: step.rejected, dataset: `${name}@${version}` };
+}
