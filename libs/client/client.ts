@@ -1,5 +1,6 @@
 import {
   type AliasMoveView,
+  type AuditQuery,
   type aliasChange,
   aliasList,
   aliasMovePage,
@@ -65,6 +66,7 @@ import {
 import type { z } from 'zod';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
+import { overviewCalls } from './overview-calls.ts';
 import { createRequester, eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
 
 export type ClientOptions = {
@@ -97,6 +99,7 @@ export function createClient(options: ClientOptions) {
     ...runs,
     ...catalogueCalls(requester),
     ...serviceCalls(requester),
+    ...overviewCalls(requester),
     /** See {@link streamEvents}. */
     events: (stream: EventStreamOptions): AsyncGenerator<StreamMessage, void, void> => streamEvents(requester, stream),
     /** See {@link followStepLogs}. */
@@ -202,7 +205,7 @@ function catalogueCalls({ send }: Requester) {
 
 /** Calls about the service itself: fleet, tokens, audit, garbage collection, health. */
 function serviceCalls({ send }: Requester) {
-  const listAudit = (query: PageQuery = {}, options?: RequestOptions) =>
+  const listAudit = (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
 
   return {
@@ -230,7 +233,8 @@ function serviceCalls({ send }: Requester) {
     },
 
     listAudit,
-    eachAuditEntry: (options?: RequestOptions) => eachItem((cursor) => listAudit(cursor === undefined ? {} : { cursor }, options)),
+    eachAuditEntry: (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
+      eachItem((cursor) => listAudit(cursor === undefined ? query : { ...query, cursor }, options)),
 
     /** Removes artifacts that no run refers to and the staging of attempts that are over. */
     collectGarbage: (body: z.input<typeof gcRequest> = {}, options: RequestOptions = {}) =>

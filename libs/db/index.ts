@@ -19,9 +19,13 @@ export {
   versionNamed,
   weightsViewOf,
 } from './read/catalogue.ts';
+export { readDatasetUsage } from './read/dataset-usage.ts';
 export { listCheckpoints } from './read/checkpoints.ts';
+export { compareRuns, differencesOf } from './read/compare-runs.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
+export { loadFleetWork } from './read/fleet-work.ts';
 export { getRun } from './read/get-run.ts';
+export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';
