@@ -9,6 +9,7 @@ export const keys = {
   recipes: ['recipes'],
   runs: ['runs'],
   models: ['models'],
+  datasets: ['datasets'],
   run: (runId: string) => ['run', runId],
   /** `part` is a hint's `what` (`metrics`, `logs`, `shards`), or `events` or `timeline`, which change with the run itself. */
   runPart: (runId: string, part: string, ...more: readonly unknown[]) => ['run', runId, part, ...more],
@@ -36,7 +37,7 @@ export const outdatedByEvent = (runId: string): Outdated[] => [
 /** Everything of a topic. */
 export function outdatedOfTopic(topic: string): Outdated[] {
   // A run that succeeds may have registered a model.
-  if (topic === 'runs') return all(keys.runs, keys.attention, keys.models);
+  if (topic === 'runs') return all(keys.runs, keys.attention, keys.models, keys.datasets);
   if (topic === 'fleet') return all(keys.fleet, keys.attention);
   return topic.startsWith('run:') ? all(keys.run(topic.slice('run:'.length))) : [];
 }
