@@ -27,7 +27,7 @@ export { loadFleetWork } from './read/fleet-work.ts';
 export { getRun } from './read/get-run.ts';
 export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
-export { listRuns } from './read/list-runs.ts';
+export { listRuns, readRunsPosition } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';
 export { decodeCursor, encodeCursor } from './read/page-cursor.ts';
 export { readLog } from './read/read-log.ts';
