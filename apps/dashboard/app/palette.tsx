@@ -144,7 +144,7 @@ function useEntries(text: string): Entry[] {
       .slice(0, most)
       .map(({ name, version }): Entry => {
         const open = () => void navigate({ to: '/models/$name', params: { name } });
-        return { key: `model ${name}`, kind: 'model', icon: 'search', text: name, note: `version ${version}`, open };
+        return { key: `model ${name}`, kind: 'model', icon: 'rocket', text: name, note: `version ${version}`, open };
       }),
     ...(words.length === 0 ? [] : (datasets.data?.items ?? []))
       .filter(({ name, version }) => isFound(`${name}@${version}`))

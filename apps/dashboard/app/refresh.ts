@@ -41,7 +41,7 @@ function outdatedBy(message: LiveMessage): Outdated[] {
   switch (message.type) {
     case 'opened':
       // For `runs` and `fleet` the server sends a reset with every stream.
-      return message.topics.filter((topic) => topic.startsWith('run:')).flatMap(outdatedOfTopic);
+      return message.topics.filter((topic) => topic.startsWith('run:')).flatMap((topic) => outdatedOfTopic(topic));
     case 'session':
       return [{ queryKey: keys.me, exact: true }];
     case 'message':

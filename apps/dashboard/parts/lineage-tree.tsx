@@ -1,7 +1,6 @@
 import { type Lineage, type LineageLine, type LineageNode, lineageTree } from '@cairn/contract';
 import { Link } from '@tanstack/react-router';
 import type { CSSProperties, ReactNode } from 'react';
-import { CopyButton } from './copy-call.tsx';
 import classes from './lineage-tree.module.css';
 import { stepLooks } from './looks.ts';
 import { formatCount, formatMap } from './numbers.ts';
@@ -88,12 +87,12 @@ function Facts({ node }: { node: LineageNode }): ReactNode {
             </span>
           )}
           {node.artifact !== null && (
-            <span
+            <code
               className={classes.id}
               title={node.artifact.digest === null ? undefined : `SHA-256 of its content: ${node.artifact.digest}`}
             >
-              <code>{node.artifact.id}</code> <CopyButton text={node.artifact.id} label="Copy the id" />
-            </span>
+              {node.artifact.id}
+            </code>
           )}
           {node.lists.length > 0 && (
             <span className={classes.note}>

@@ -5,6 +5,7 @@ import { useServices } from '../../app/services.ts';
 import { CopyCall } from '../../parts/copy-call.tsx';
 import { LineageTree } from '../../parts/lineage-tree.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import classes from './run.module.css';
 
 /** What the run was made from: its steps, lists and dataset, imported weights, and results of other runs. */
 export default function LineageTab({ run }: { run: RunView }) {
@@ -20,7 +21,9 @@ export default function LineageTab({ run }: { run: RunView }) {
   }
   return (
     <>
-      <CopyCall cli={`cairn lineage ${run.id}`} call={{ path: `/v1/runs/${run.id}/lineage` }} />
+      <div className={classes.copy}>
+        <CopyCall cli={`cairn lineage ${run.id}`} call={{ path: `/v1/runs/${run.id}/lineage` }} />
+      </div>
       <LineageTree lineage={lineage.data} />
     </>
   );
