@@ -19,9 +19,9 @@ export {
   versionNamed,
   weightsViewOf,
 } from './read/catalogue.ts';
-export { readDatasetUsage } from './read/dataset-usage.ts';
 export { listCheckpoints } from './read/checkpoints.ts';
 export { compareRuns, differencesOf } from './read/compare-runs.ts';
+export { readDatasetUsage } from './read/dataset-usage.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { loadFleetWork } from './read/fleet-work.ts';
 export { getRun } from './read/get-run.ts';
