@@ -38,7 +38,7 @@ const leaderOf = (executor: RoomSource) => ({
 const readRoom = async (executor: RoomSource, readings: RoomReadings = new Map()) =>
   readRooms(leaderOf(executor), await loadWaiting(harness.prisma), readings);
 const row = () => harness.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
-const free = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
+const free = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'], nodes: [] };
 
 describe('the room of a pool', () => {
   test('is what its executor sees, given the live attempts, and is recorded when it changes', async () => {

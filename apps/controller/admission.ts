@@ -63,7 +63,7 @@ async function deliverOutbox({ ctx, queues }: Pick<LeaderParts, 'ctx' | 'queues'
 
 /** An executor answers from memory, except the first time. */
 const readLimitMs = 2_000;
-const unknownRoom: PoolRoom = { fits: 0, leaving: 0, sentences: ['the state of its machines is unknown'] };
+const unknownRoom: PoolRoom = { fits: 0, leaving: 0, sentences: ['the state of its machines is unknown'], nodes: [] };
 
 /** The part of an executor that reports what its machines can hold. */
 export type RoomSource = Pick<Executor, 'isWatching' | 'capacity'>;

@@ -1,5 +1,6 @@
 import {
   type AliasMoveView,
+  type AuditQuery,
   type aliasChange,
   aliasList,
   aliasMovePage,
@@ -68,6 +69,7 @@ import type { z } from 'zod';
 import { deliveryCalls } from './delivery-calls.ts';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
+import { overviewCalls } from './overview-calls.ts';
 import { pictureCalls } from './picture-calls.ts';
 import { createRequester, eachItem, type Requester, type RequestOptions, randomKey, type SubmitOptions, statusAlone } from './request.ts';
 import { scheduleCalls } from './schedule-calls.ts';
@@ -107,6 +109,7 @@ export function createClient(options: ClientOptions) {
     ...scheduleCalls(requester),
     ...deliveryCalls(requester),
     ...pictureCalls(requester),
+    ...overviewCalls(requester),
     /** See {@link streamEvents}. */
     events: (stream: EventStreamOptions): AsyncGenerator<StreamMessage, void, void> => streamEvents(requester, stream),
     /** See {@link followStepLogs}. */
@@ -221,7 +224,7 @@ function catalogueCalls({ send, open }: Requester) {
 
 /** Calls about the service itself: fleet, tokens, audit, garbage collection, health. */
 function serviceCalls({ send }: Requester) {
-  const listAudit = (query: PageQuery = {}, options?: RequestOptions) =>
+  const listAudit = (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
 
   return {
@@ -259,7 +262,8 @@ function serviceCalls({ send }: Requester) {
       ),
 
     listAudit,
-    eachAuditEntry: (options?: RequestOptions) => eachItem((cursor) => listAudit(cursor === undefined ? {} : { cursor }, options)),
+    eachAuditEntry: (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
+      eachItem((cursor) => listAudit(cursor === undefined ? query : { ...query, cursor }, options)),
 
     /** Removes artifacts that no run refers to and the staging of attempts that are over. */
     collectGarbage: (body: z.input<typeof gcRequest> = {}, options: RequestOptions = {}) =>

@@ -7,7 +7,7 @@ import { delayAfter, wait } from './wait.ts';
 export type StreamMessage =
   | { type: 'event'; id: string | null; event: RunEvent }
   | { type: 'hint'; id: string | null; hint: Hint }
-  | { type: 'reset'; id: string | null; topic: string };
+  | { type: 'reset'; id: string | null; topic: string; position?: string | undefined };
 
 export type ConnectionChange = { state: 'open' } | { state: 'lost'; error: unknown };
 
@@ -133,7 +133,7 @@ function parseMessage(message: EventSourceMessage, reader: Pick<Requester, 'read
     case 'hint':
       return { type: 'hint', id, hint: parseData(hint, message, reader) };
     case 'reset':
-      return { type: 'reset', id, topic: parseData(reset, message, reader).topic };
+      return { type: 'reset', id, ...parseData(reset, message, reader) };
     default:
       return null;
   }

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { idOf, safeName, timestamp } from './names.ts';
-import { page } from './rest.ts';
+import { page, pageQuery } from './rest.ts';
 import { artifactKind, tokenRole } from './states.ts';
+import { writtenText } from './text.ts';
 
 // The installation: garbage, tokens, the fleet, the audit.
 
@@ -46,6 +47,17 @@ export const secretKeyList = z.object({
   ),
 });
 export type SecretKeyList = z.infer<typeof secretKeyList>;
+/** A machine of a pool, and what is free on it. */
+export const poolNode = z.object({
+  name: z.string(),
+  /** Null for a pool whose attempts need no GPU. */
+  gpus: z.object({ total: z.number().int(), free: z.number().int(), unhealthy: z.number().int() }).nullable(),
+  /** Attempts that could start on it. */
+  fits: z.number().int(),
+  /** Why it takes none, such as `cordoned`; null where it may be used. */
+  refusal: z.string().nullable(),
+});
+export type PoolNode = z.infer<typeof poolNode>;
 
 /** What the machines of a pool can hold now. */
 export const poolRoom = z.object({
@@ -55,6 +67,8 @@ export const poolRoom = z.object({
   leaving: z.number().int(),
   /** For people, one per machine: `node a: 3 of 8 GPUs free`. */
   sentences: z.array(z.string()),
+  /** The machines as data; none in rooms that an earlier release recorded. */
+  nodes: z.array(poolNode).default([]),
 });
 export type PoolRoom = z.infer<typeof poolRoom>;
 
@@ -74,6 +88,58 @@ export const fleetView = z.object({
 });
 export type FleetView = z.infer<typeof fleetView>;
 
+/** Most attempts and most waiting steps that the work of the fleet lists. */
+export const maxFleetWork = 200;
+
+const workOf = {
+  run: z.object({ id: idOf('run'), name: z.string() }),
+  step: z.string(),
+  owner: z.string(),
+};
+
+/** GET /v1/fleet/work: who holds slots, what waits for them and why, and how far behind the queues are. */
+export const fleetWork = z.object({
+  /** Attempts that hold slots, the longest first. */
+  holders: z.array(
+    z.object({
+      ...workOf,
+      attemptId: idOf('attempt'),
+      pool: z.string(),
+      slots: z.number().int(),
+      /** Host and process, container or pod; null until it is known. */
+      place: z.string().nullable(),
+      isStopping: z.boolean(),
+      since: timestamp,
+    }),
+  ),
+  holdersTotal: z.number().int(),
+  /** Steps that wait for slots, in the order of admission: the largest priority, then the longest wait first. */
+  waiting: z.array(
+    z.object({
+      ...workOf,
+      /** `gpu` or `tasks`. */
+      pool: z.string(),
+      slots: z.number().int(),
+      priority: z.number().int(),
+      /** Why it waits: the same sentence as on the page of its run. */
+      sentence: z.string(),
+      since: timestamp,
+    }),
+  ),
+  waitingTotal: z.number().int(),
+  queues: z.array(
+    z.object({
+      name: z.enum(['launch', 'tasks', 'finalize']),
+      /** What its consumers have still to do, by the rows, and when the oldest of it was ready. */
+      depth: z.number().int(),
+      oldestAt: timestamp.nullable(),
+      /** Entries that the controller has not handed to the queue yet. */
+      undelivered: z.number().int(),
+    }),
+  ),
+});
+export type FleetWork = z.infer<typeof fleetWork>;
+
 export const auditEntry = z.object({
   at: timestamp,
   actor: z.string(),
@@ -89,3 +155,12 @@ export const auditEntry = z.object({
   details: z.record(z.string(), z.unknown()),
 });
 export const auditPage = page(auditEntry);
+export type AuditEntry = z.infer<typeof auditEntry>;
+
+/** GET /v1/audit. */
+export const auditQuery = pageQuery.extend({
+  actor: writtenText(63, { least: 1 }).optional().describe('The name of the token.'),
+  action: writtenText(63, { least: 1 }).optional().describe('Such as `run.cancel`.'),
+  target: writtenText(100, { least: 1 }).optional().describe('The id or the name of what was changed.'),
+});
+export type AuditQuery = z.infer<typeof auditQuery>;

@@ -3,7 +3,7 @@ import { imageSource } from './internal.ts';
 import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
-import { artifactKind, artifactState } from './states.ts';
+import { artifactKind, artifactState, runState } from './states.ts';
 import { folderPath, writtenText } from './text.ts';
 
 // Datasets, recipes, models and artifacts.
@@ -49,6 +49,36 @@ export const imageQuery = z.strictObject({
   split: z.enum(imageSplits).optional().describe('The part of the dataset that has the image; any by default.'),
 });
 export type ImageQuery = z.output<typeof imageQuery>;
+/** Most runs and most models of a dataset's usage: the newest. */
+export const maxDatasetUsers = 20;
+
+/** GET /v1/datasets/:name/usage: what was made from one version of a dataset. */
+export const datasetUsage = z.object({
+  dataset: datasetView,
+  /** All of its versions, newest first; at most 200. */
+  versions: z.array(z.object({ version: z.number().int(), owner: z.string(), digest: sha256Hex, createdAt: timestamp })),
+  /** As prepared last; empty until a run has prepared lists. */
+  lists: z.array(
+    z.object({
+      name: z.string(),
+      rows: z.number().int(),
+      /** Distinct images. */
+      images: z.number().int(),
+      /** Of the label space; null where the list has no labels. */
+      classes: z.number().int().nullable(),
+      artifactId: idOf('artifact'),
+    }),
+  ),
+  runs: z.object({
+    total: z.number().int(),
+    items: z.array(z.object({ id: idOf('run'), name: z.string(), state: runState, owner: z.string(), createdAt: timestamp })),
+  }),
+  models: z.object({
+    total: z.number().int(),
+    items: z.array(z.object({ name: z.string(), version: z.number().int(), runId: idOf('run'), createdAt: timestamp })),
+  }),
+});
+export type DatasetUsage = z.infer<typeof datasetUsage>;
 
 /** `models`: of a recipe with several. */
 export const recipeSummary = z.object({

@@ -87,4 +87,5 @@ export const hint = z.object({
   what: z.enum(['run', 'progress', 'metrics', 'logs', 'shards', 'fleet']),
 });
 export type Hint = z.infer<typeof hint>;
-export const reset = z.object({ topic: z.string() });
+/** `position`, of the topic `runs`: a list that was read with the same one is as new as the stream. */
+export const reset = z.object({ topic: z.string(), position: z.string().optional() });

@@ -219,7 +219,13 @@ export const runView = runListItem.extend({
 });
 export type RunView = z.infer<typeof runView>;
 
-export const runPage = page(runListItem).extend({ total: z.number().int().describe('Runs that match the filters.') });
+export const runPage = page(runListItem).extend({
+  total: z.number().int().describe('Runs that match the filters.'),
+  position: z
+    .string()
+    .optional()
+    .describe('Changes with the events of runs: a `reset` of the event stream with the same one needs no reload.'),
+});
 
 /** What a list of runs is sorted by. GPU time counts attempts that have ended; runs without a score come last. */
 const runSortKeys = ['createdAt', 'updatedAt', 'name', 'state', 'mapAt100', 'gpuSeconds'] as const;

@@ -21,11 +21,15 @@ export {
   weightsViewOf,
 } from './read/catalogue.ts';
 export { listCheckpoints } from './read/checkpoints.ts';
+export { compareRuns, differencesOf } from './read/compare-runs.ts';
+export { readDatasetUsage } from './read/dataset-usage.ts';
+export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shardStarts } from './read/evaluation-lineage.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
+export { loadFleetWork } from './read/fleet-work.ts';
 export { getRun } from './read/get-run.ts';
-export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shardStarts } from './read/lineage.ts';
+export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
-export { listRuns } from './read/list-runs.ts';
+export { listRuns, readRunsPosition } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';
 export { type FoundCard, findModelCard } from './read/model-card.ts';
 export {

@@ -48,7 +48,7 @@ const pools = [
 const nodes = ['node a: 3 of 8 GPUs free', 'node b: cordoned'];
 /** Pods of 8 GPUs on nodes that are known. */
 const pods = (room: Partial<PoolRoom> = {}, slots = 32): PoolCapacity[] => [
-  { name: 'gpus', slots, attemptSlots: 8, room: { fits: 0, leaving: 0, sentences: nodes, ...room } },
+  { name: 'gpus', slots, attemptSlots: 8, room: { fits: 0, leaving: 0, sentences: nodes, nodes: [], ...room } },
 ];
 
 describe('admit', () => {

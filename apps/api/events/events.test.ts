@@ -126,6 +126,23 @@ describe('a run topic', () => {
   });
 });
 
+test('the reset of the runs names the position of a list that is as new, and another one after an event', async () => {
+  const { note } = await startRun();
+  const client = createClient({ url, token: secrets.viewer });
+  const positionOf = async (stream: ReturnType<typeof follow>): Promise<string | undefined> => {
+    await waitFor(() => stream.resets().length === 1, { message: 'the reset' });
+    const [first] = stream.got;
+    return first?.type === 'reset' ? first.position : undefined;
+  };
+  const { position } = await client.listRuns({ limit: 1 });
+  expect(position).toMatch(/^[0-9.]+ \d+ \d+$/);
+  expect(await positionOf(follow(['runs']))).toBe(position);
+  await note();
+  const next = await positionOf(follow(['runs']));
+  expect(next).not.toBe(position);
+  expect((await client.listRuns({ limit: 1 })).position).toBe(next);
+});
+
 test('list topics get a reset at the start and a hint whenever a run changes', async () => {
   const stream = follow(['runs', 'fleet']);
   await waitFor(() => stream.resets().length === 2, { message: 'the resets' });
@@ -255,7 +272,7 @@ test('a stream stays alive by heartbeats and ends when its token is revoked', as
       await call('admin', 'DELETE', `/v1/tokens/${token.id}`);
     }
   }
-  expect(text).toContain('retry: 1000\n\nevent: reset\ndata: {"topic":"runs"}\n\n');
+  expect(text).toContain('retry: 1000\n\nevent: reset\ndata: {"topic":"runs","position":"');
   expect(isRevoked).toBe(true);
 });
 

@@ -29,6 +29,7 @@ function open(runIds: readonly string[], over: Partial<StreamOptions> = {}) {
     positions: new Map(),
     resets: [],
     heartbeatMs,
+    runsPosition: async () => 'here',
     isAllowed: async () => true,
     onStall: () => undefined,
     signal: stop.signal,

@@ -13,6 +13,8 @@ export type StreamOptions = {
   positions: Positions;
   /** Topics for which the client gets a `reset`. */
   resets: readonly string[];
+  /** Where the lists of runs are now. */
+  runsPosition(): Promise<string>;
   heartbeatMs: number;
   /** Checked with every heartbeat; false ends the stream, because the token was revoked. */
   isAllowed(): Promise<boolean>;
@@ -91,7 +93,11 @@ export async function* eventStream(options: StreamOptions): AsyncGenerator<strin
 
   try {
     yield 'retry: 1000\n\n';
-    for (const topic of options.resets) yield frame('reset', JSON.stringify({ topic }), positions);
+    for (const topic of options.resets) {
+      // Read after the subscription: what changes from now on is told by a hint.
+      const place = topic === 'runs' ? { position: await options.runsPosition() } : {};
+      yield frame('reset', JSON.stringify({ topic, ...place }), positions);
+    }
     while (!signal.aborted) {
       wake = Promise.withResolvers();
       const [runId] = toRead;

@@ -1,5 +1,14 @@
-import { CairnError, callerActions, datasetPage, datasetReference, datasetRequest, datasetView, pageQuery } from '@cairn/contract';
-import { getDataset, listDatasets } from '@cairn/db';
+import {
+  CairnError,
+  callerActions,
+  datasetPage,
+  datasetReference,
+  datasetRequest,
+  datasetUsage,
+  datasetView,
+  pageQuery,
+} from '@cairn/contract';
+import { getDataset, listDatasets, readDatasetUsage } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
@@ -70,10 +79,28 @@ export function datasetRoutes(app: App, { prisma, engine, inspectSource }: ApiDe
         response: { 200: datasetView, ...problems },
       },
     },
-    (request) => {
-      const [name, version] = request.params.name.split('@');
-      if (name === undefined) throw new CairnError('invalid_request', 'the dataset has no name');
-      return getDataset(prisma, { projectId: callerOf(request).projectId, name, version: version === undefined ? null : Number(version) });
-    },
+    (request) => getDataset(prisma, { projectId: callerOf(request).projectId, ...versionOf(request.params.name) }),
   );
+
+  app.get(
+    '/v1/datasets/:name/usage',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getDatasetUsage',
+        tags,
+        summary: 'Show what was made from a dataset: its versions, the lists with their counts, the newest runs and models',
+        params: versionedParams,
+        response: { 200: datasetUsage, ...problems },
+      },
+    },
+    (request) => readDatasetUsage(prisma, { projectId: callerOf(request).projectId, ...versionOf(request.params.name) }),
+  );
+}
+
+/** `name` is its newest version. */
+function versionOf(reference: string): { name: string; version: number | null } {
+  const [name, version] = reference.split('@');
+  if (name === undefined) throw new CairnError('invalid_request', 'the dataset has no name');
+  return { name, version: version === undefined ? null : Number(version) };
 }

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { CairnError, topic, writtenText } from '@cairn/contract';
+import { readRunsPosition } from '@cairn/db';
 import { z } from 'zod';
 import { authenticate } from '../auth/authenticate.ts';
 import { credentialOf } from '../auth/credential.ts';
@@ -33,7 +34,8 @@ const description = `Server-sent events.
 - \`run:<id>\` delivers every event of the run as \`event\`, in order and without gaps, and \`hint\`s that its progress, metrics, logs or shards
   changed. It starts with the run's first event; with Last-Event-ID it resumes after that event. A Last-Event-ID without a position of the run, or
   one past its end, gets a \`reset\`, and the run's events from the first.
-- \`runs\` and \`fleet\` deliver \`hint\`s to fetch the list again, at most one a second, and a \`reset\` at every connect: fetch it then.
+- \`runs\` and \`fleet\` deliver \`hint\`s to fetch the list again, at most one a second, and a \`reset\` at every connect: fetch it then, unless the
+  list of runs was read with the \`position\` of the reset.
 
 The id of a message is a position in all runs of the stream (\`run_a.12~run_b.40\`), so any replica can resume where another stopped. A comment
 comes at least every 15 seconds; a stream that is silent for longer is dead. A client that takes nothing for 30 seconds is cut off.`;
@@ -57,7 +59,8 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDe
       const { topics } = request.query;
       const lastEventId = request.headers['last-event-id'];
       const given = lastEventId === undefined ? null : decodePositions(lastEventId);
-      const { positions, resets } = await findPositions(topics, given, callerOf(request).projectId);
+      const { projectId } = callerOf(request);
+      const { positions, resets } = await findPositions(topics, given, projectId);
       const stream = eventStream({
         prisma,
         feed,
@@ -65,6 +68,7 @@ export function eventRoutes(app: App, { prisma, feed, load, heartbeatMs }: ApiDe
         topics: new Set(topics),
         positions,
         resets,
+        runsPosition: () => load.watchReads(`runs ${projectId}`, () => readRunsPosition(prisma, projectId)),
         heartbeatMs,
         isAllowed: () =>
           authenticate(prisma, load.firstReads, { credential: credentialOf(request), address: request.ip }).then(

@@ -1,5 +1,5 @@
-import { attentionView, fleetView } from '@cairn/contract';
-import { loadFleet, readAttention } from '@cairn/db';
+import { attentionView, fleetView, fleetWork } from '@cairn/contract';
+import { loadFleet, loadFleetWork, readAttention } from '@cairn/db';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { problems } from '../http/route-schemas.ts';
@@ -18,6 +18,21 @@ export function fleetRoutes(app: App, { prisma, admission }: ApiDeps): void {
       },
     },
     () => loadFleet(prisma, admission),
+  );
+
+  app.get(
+    '/v1/fleet/work',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getFleetWork',
+        tags: ['fleet'],
+        summary: 'Show who holds slots, what waits for them and why, and the queues',
+        description: 'At most 200 attempts and 200 waiting steps, with the totals.',
+        response: { 200: fleetWork, ...problems },
+      },
+    },
+    () => loadFleetWork(prisma, admission),
   );
 
   app.get(

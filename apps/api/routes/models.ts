@@ -1,5 +1,16 @@
-import { aliasChange, aliasList, aliasMovePage, aliasName, aliasRequest, modelPage, pageQuery, safeName } from '@cairn/contract';
-import { listAliases, listAliasMoves, listModels, listModelVersions } from '@cairn/db';
+import {
+  aliasChange,
+  aliasList,
+  aliasMovePage,
+  aliasName,
+  aliasRequest,
+  lineage,
+  modelPage,
+  modelReference,
+  pageQuery,
+  safeName,
+} from '@cairn/contract';
+import { listAliases, listAliasMoves, listModels, listModelVersions, modelLineage } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
@@ -41,6 +52,24 @@ export function modelRoutes(app: App, { engine, prisma }: ApiDeps): void {
       },
     },
     (request) => listModelVersions(prisma, { projectId: callerOf(request).projectId, name: request.params.name, ...request.query }),
+  );
+
+  app.get(
+    '/v1/models/:name/lineage',
+    {
+      config,
+      schema: {
+        operationId: 'getModelLineage',
+        tags,
+        summary: 'Show what a version of a model was made from',
+        description:
+          '`NAME` is the newest version, `NAME@VERSION` and `NAME@ALIAS` are others. The steps that made it, the dataset and the lists that they ' +
+          'read, imported weights, and the steps of other runs whose results it uses.',
+        params: z.object({ name: modelReference }),
+        response: { 200: lineage, ...problems },
+      },
+    },
+    (request) => modelLineage(prisma, { projectId: callerOf(request).projectId, reference: request.params.name }),
   );
 
   app.get(

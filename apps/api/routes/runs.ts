@@ -2,8 +2,11 @@ import {
   callerActions,
   cancelRequest,
   largestInt4,
+  lineage,
   planView,
   retryRequest,
+  runComparison,
+  runComparisonQuery,
   runEventPage,
   runListQuery,
   runPage,
@@ -12,7 +15,7 @@ import {
   submitRequest,
   writtenText,
 } from '@cairn/contract';
-import { getRun, listEvents, listRuns, readTimeline } from '@cairn/db';
+import { compareRuns, getRun, listEvents, listRuns, readTimeline, runLineage } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
@@ -91,6 +94,22 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
   );
 
   app.get(
+    '/v1/runs/comparison',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'compareRuns',
+        tags,
+        summary: 'Compare runs: the settings that differ, and the scores and GPU time of each step',
+        description: 'Two to eight runs. Their evaluations are compared query by query with GET /v1/comparison.',
+        querystring: runComparisonQuery,
+        response: { 200: runComparison, ...problems },
+      },
+    },
+    (request) => compareRuns(prisma, { projectId: callerOf(request).projectId, runIds: request.query.run, admission }),
+  );
+
+  app.get(
     '/v1/runs/:id',
     {
       config: { role: 'viewer' },
@@ -146,6 +165,23 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       await engine.retryRun(request.params.id, caller, request.body.from ?? null);
       return viewOf(request.params.id, caller.projectId);
     },
+  );
+
+  app.get(
+    '/v1/runs/:id/lineage',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getRunLineage',
+        tags,
+        summary: 'Show what a run was made from',
+        description:
+          'Its steps, the dataset and the lists that they read, imported weights, and the steps of other runs whose results it uses.',
+        params: runParams,
+        response: { 200: lineage, ...problems },
+      },
+    },
+    (request) => runLineage(prisma, { projectId: callerOf(request).projectId, runId: request.params.id }),
   );
 
   app.get(

@@ -1,4 +1,4 @@
-import { auditPage, CairnError, callerActions, idOf, pageQuery, tokenCreated, tokenList, tokenRequest } from '@cairn/contract';
+import { auditPage, auditQuery, CairnError, callerActions, idOf, tokenCreated, tokenList, tokenRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, listAudit, listTokens, tokenViewOf } from '@cairn/db';
 import { audit } from '@cairn/engine';
 import { newId } from '@cairn/runtime';
@@ -96,7 +96,7 @@ export function tokenRoutes(app: App, { prisma }: ApiDeps): void {
         operationId: 'listAudit',
         tags,
         summary: 'List who changed what, newest first',
-        querystring: pageQuery,
+        querystring: auditQuery,
         response: { 200: auditPage, ...problems },
       },
     },

@@ -4,7 +4,7 @@ import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { datasetRootsFileOf } from '../connection.ts';
 import { tableLines } from '../output/table.ts';
-import { formatAgo } from '../output/units.ts';
+import { formatAgo, formatCount, plural } from '../output/units.ts';
 import { allowDatasetRoots } from '../service/service-home.ts';
 import { collect } from './options.ts';
 
@@ -69,6 +69,7 @@ async function addDataset(session: Session, name: string, options: AddOptions): 
   const folders = [source.root, source.metadata, ...(source.countries === null ? [] : [source.countries]), ...options.allow.map(absolute)];
   await allowFolders(session, folders);
   const dataset = await (await client()).addDataset({ name, source }, { signal });
+  session.ui.json(dataset);
   printDataset(session, dataset);
   return undefined;
 }
@@ -83,7 +84,23 @@ async function allowFolders({ connection }: Session, folders: readonly string[])
 }
 
 async function showDataset(session: Session, name: string): Promise<undefined> {
-  printDataset(session, await (await session.client()).getDataset(name, { signal: session.signal }));
+  const { ui, signal, client } = session;
+  const usage = await (await client()).getDatasetUsage(name, { signal });
+  ui.json(usage);
+  printDataset(session, usage.dataset);
+  const { lists, runs, models, versions } = usage;
+  const lines = lists.map((list) => [
+    list.name,
+    formatCount(list.rows),
+    formatCount(list.images),
+    list.classes === null ? '' : formatCount(list.classes),
+    list.artifactId,
+  ]);
+  const right = 'right' as const;
+  const columns = [{ title: 'list' }, ...['rows', 'images', 'classes'].map((title) => ({ title, align: right })), { title: 'artifact' }];
+  if (lines.length > 0) for (const line of ['', ...tableLines(columns, lines, { heading: ui.style.dim })]) ui.line(line);
+  ui.line('');
+  ui.line(`${plural(versions.length, 'version')}; used by ${plural(runs.total, 'run')} and ${plural(models.total, 'model version')}`);
   return undefined;
 }
 
@@ -91,7 +108,6 @@ function printDataset({ ui, cli }: Session, dataset: DatasetView): void {
   const { style } = ui;
   const { name, version, source } = dataset;
   const field = (label: string, value: string): void => ui.line(`  ${style.dim(label.padEnd(10))} ${value}`);
-  ui.json(dataset);
   ui.line(`${style.bold(`${name}@${version}`)}  registered ${formatAgo(dataset.createdAt, cli.now())} by ${dataset.owner}`);
   field('kind', source.kind);
   field('root', source.root);

@@ -184,6 +184,8 @@ const namesOfCommand: Readonly<Record<string, NameKind>> = {
   'dataset show': 'datasets',
   models: 'models',
   compare: 'runs',
+  diff: 'runs',
+  lineage: 'runs',
 };
 
 /** Every visible command below `program`, itself first: the input of the completion scripts. */

@@ -2,8 +2,9 @@ import type { MeView } from '@cairn/contract';
 import { Button, useMantineColorScheme } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate, useRouter } from '@tanstack/react-router';
-import { useEffect, useSyncExternalStore } from 'react';
+import { lazy, Suspense, useEffect, useState, useSyncExternalStore } from 'react';
 import { Dropdown } from '../parts/dropdown.tsx';
+import { Icon } from '../parts/icon.tsx';
 import { liveLooks } from '../parts/looks.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
 import { StateBadge } from '../parts/state-badge.tsx';
@@ -36,9 +37,12 @@ export function Layout() {
           </Link>
           <Link to="/runs">Runs</Link>
           <Link to="/models">Models</Link>
+          <Link to="/datasets">Datasets</Link>
+          <Link to="/fleet">Fleet</Link>
           <Link to="/try">Try</Link>
         </nav>
         <div className={classes.end}>
+          {isSignedIn && <GoTo />}
           <LiveBadge />
           {me.data !== undefined && <UserMenu me={me.data} />}
         </div>
@@ -51,6 +55,35 @@ export function Layout() {
           isSignedIn && <Outlet />
         )}
       </main>
+    </>
+  );
+}
+
+const Palette = lazy(() => import('./palette.tsx'));
+
+/** Ctrl+K, or the button: a field to jump anywhere. Its code is loaded when it is first opened. */
+function GoTo() {
+  const [isOpen, setOpen] = useState(false);
+  useEffect(() => {
+    const open = (event: KeyboardEvent): void => {
+      if (event.key.toLowerCase() !== 'k' || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+      // Not over another dialog, whose question is not answered yet.
+      if (document.querySelector('dialog[open]') === null) setOpen(true);
+      event.preventDefault();
+    };
+    document.addEventListener('keydown', open);
+    return () => document.removeEventListener('keydown', open);
+  }, []);
+  return (
+    <>
+      <Button variant="default" aria-label="Go to (Ctrl+K)" title="Go to (Ctrl+K)" onClick={() => setOpen(true)}>
+        <Icon name="search" />
+      </Button>
+      {isOpen && (
+        <Suspense>
+          <Palette onClose={() => setOpen(false)} />
+        </Suspense>
+      )}
     </>
   );
 }
@@ -112,6 +145,12 @@ function UserMenu({ me }: { me: MeView }) {
       <p className={classes.who}>
         Signed in with the token <strong>{me.tokenName}</strong>, role <strong>{me.role}</strong>.
       </p>
+      {me.actions.includes('token.manage') && (
+        <p className={classes.admin}>
+          <Link to="/tokens">Tokens</Link>
+          <Link to="/audit">Audit</Link>
+        </p>
+      )}
       <Choice
         name="Theme"
         value={colorScheme}

@@ -12,13 +12,19 @@ export const keys = {
   /** They do not change. */
   evaluation: (of: string, ...more: readonly unknown[]) => ['evaluation', of, ...more],
   noImage: (dataset: string, imageId: string, split: string | undefined) => ['no-image', dataset, imageId, split],
+  datasets: ['datasets'],
   run: (runId: string) => ['run', runId],
   /** `part` is a hint's `what` (`metrics`, `logs`, `shards`), or `events` or `timeline`, which change with the run itself. */
   runPart: (runId: string, part: string, ...more: readonly unknown[]) => ['run', runId, part, ...more],
 } as const satisfies Record<string, QueryKey | ((...parts: never[]) => QueryKey)>;
 
 /** Cached answers: the one of this key, or all whose key begins with it. */
-export type Outdated = { queryKey: QueryKey; exact: boolean };
+export type Outdated = {
+  queryKey: QueryKey;
+  exact: boolean;
+  /** Lists that were read with this position are as new as the stream. */
+  unlessAt?: string;
+};
 
 const all = (...queryKeys: QueryKey[]): Outdated[] => queryKeys.map((queryKey) => ({ queryKey, exact: false }));
 
@@ -36,10 +42,14 @@ export const outdatedByEvent = (runId: string): Outdated[] => [
   ...all(keys.runPart(runId, 'events'), keys.runPart(runId, 'timeline')),
 ];
 
-/** Everything of a topic. */
-export function outdatedOfTopic(topic: string): Outdated[] {
+/** Everything of a topic, but for lists of runs that were read at `position`. */
+export function outdatedOfTopic(topic: string, position?: string): Outdated[] {
   // A run that succeeds may have registered a model.
-  if (topic === 'runs') return all(keys.runs, keys.attention, keys.models);
+  if (topic === 'runs')
+    return [
+      { queryKey: keys.runs, exact: false, ...(position === undefined ? {} : { unlessAt: position }) },
+      ...all(keys.attention, keys.models, keys.datasets),
+    ];
   if (topic === 'fleet') return all(keys.fleet, keys.attention);
   return topic.startsWith('run:') ? all(keys.run(topic.slice('run:'.length))) : [];
 }

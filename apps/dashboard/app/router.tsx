@@ -1,10 +1,13 @@
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
+import { auditSearch } from '../pages/admin/audit-search.ts';
+import { compareSearch } from '../pages/compare/compare-search.ts';
 import { evaluationSearch } from '../pages/evaluation/evaluation-search.ts';
 import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
 import { runSearch } from '../pages/run/run-search.ts';
 import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
+import { submitSearch } from '../pages/submit/submit-search.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
 import { Layout } from './layout.tsx';
 import { NotFound } from './not-found.tsx';
@@ -56,6 +59,18 @@ const run = createRoute({
   validateSearch: runSearch,
   component: lazyRouteComponent(() => import('../pages/run/run-page.tsx'), 'RunPage'),
 });
+const compare = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'compare',
+  validateSearch: compareSearch,
+  component: lazyRouteComponent(() => import('../pages/compare/compare-page.tsx'), 'ComparePage'),
+});
+const submit = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'submit',
+  validateSearch: submitSearch,
+  component: lazyRouteComponent(() => import('../pages/submit/submit-page.tsx'), 'SubmitPage'),
+});
 const models = createRoute({
   getParentRoute: () => signedIn,
   path: 'models',
@@ -64,6 +79,8 @@ const models = createRoute({
 const model = createRoute({
   getParentRoute: () => signedIn,
   path: 'models/$name',
+  /** The version whose lineage is shown. */
+  validateSearch: z.object({ version: z.coerce.number().int().min(1).optional().catch(undefined) }),
   component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelPage'),
 });
 const evaluation = createRoute({
@@ -79,10 +96,57 @@ const tryPicture = createRoute({
   component: lazyRouteComponent(() => import('../pages/try/try-page.tsx'), 'TryPage'),
 });
 
+const datasets = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'datasets',
+  component: lazyRouteComponent(() => import('../pages/datasets/datasets-page.tsx'), 'DatasetsPage'),
+});
+const dataset = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'datasets/$name',
+  component: lazyRouteComponent(() => import('../pages/datasets/dataset-page.tsx'), 'DatasetPage'),
+});
+
+const fleet = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'fleet',
+  component: lazyRouteComponent(() => import('../pages/fleet/fleet-page.tsx'), 'FleetPage'),
+});
+const tokens = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'tokens',
+  component: lazyRouteComponent(() => import('../pages/admin/tokens-page.tsx'), 'TokensPage'),
+});
+const audit = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'audit',
+  validateSearch: auditSearch,
+  component: lazyRouteComponent(() => import('../pages/admin/audit-page.tsx'), 'AuditPage'),
+});
+
 /** Every other address. */
 const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
 
-const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, models, model, evaluation, tryPicture, unknown])]);
+const routeTree = root.addChildren([
+  signIn,
+  signedIn.addChildren([
+    home,
+    runs,
+    run,
+    compare,
+    submit,
+    models,
+    model,
+    evaluation,
+    tryPicture,
+    datasets,
+    dataset,
+    fleet,
+    tokens,
+    audit,
+    unknown,
+  ]),
+]);
 
 export const createDashboardRouter = (context: Services) =>
   createRouter({

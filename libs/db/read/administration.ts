@@ -1,17 +1,23 @@
-import { type auditEntry, tokenRole, type tokenView } from '@cairn/contract';
+import { type AuditEntry, tokenRole, type tokenView } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Token } from '../generated/client.ts';
 import { isoTime, isoTimeOrNull, readColumn, readNullable, recordColumn } from './columns.ts';
 import { decodeCursor, type Page, type PageArgs, pageOf } from './page-cursor.ts';
 
-type AuditEntryView = z.infer<typeof auditEntry>;
+type AuditArgs = PageArgs & { projectId: string; actor?: string | undefined; action?: string | undefined; target?: string | undefined };
 
-/** One page of the audit log, newest first. */
-export async function listAudit(db: Transaction, { projectId, ...page }: PageArgs & { projectId: string }): Promise<Page<AuditEntryView>> {
+/** One page of the audit log, or of the entries of an actor, of an action or about a target, newest first: each by an index. */
+export async function listAudit(db: Transaction, { projectId, actor, action, target, ...page }: AuditArgs): Promise<Page<AuditEntry>> {
   const after = decodeCursor(page.cursor, z.tuple([z.string().regex(/^\d{1,18}$/)]));
   const rows = await db.auditEntry.findMany({
-    where: { projectId, ...(after === null ? {} : { id: { lt: BigInt(after[0]) } }) },
+    where: {
+      projectId,
+      ...(actor === undefined ? {} : { actor }),
+      ...(action === undefined ? {} : { action }),
+      ...(target === undefined ? {} : { target }),
+      ...(after === null ? {} : { id: { lt: BigInt(after[0]) } }),
+    },
     orderBy: { id: 'desc' },
     take: page.limit + 1,
   });

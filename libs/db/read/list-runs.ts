@@ -4,6 +4,7 @@ import {
   holdCause,
   isDoneStep,
   labelsOf,
+  liveRunStates,
   type RunListItem,
   type RunSort,
   type RunSortKey,
@@ -14,7 +15,7 @@ import {
   stepState,
 } from '@cairn/contract';
 import { z } from 'zod';
-import { liveAttempts, type Transaction } from '../client.ts';
+import { listOfStates, liveAttempts, type Transaction } from '../client.ts';
 import { Prisma } from '../generated/client.ts';
 import { contextOf, failureColumn, isoTime, isoTimeOrNull, progressColumn, readColumn, readNullable, readRows } from './columns.ts';
 import { holder, holderColumn, holdReason } from './holds.ts';
@@ -57,22 +58,38 @@ const cursorKey = z.tuple([runSort, z.union([keyText, z.number(), z.null()]), ke
  * One page of runs in any order, and the number of all that match. Five statements at most, whatever the number of runs; one more loads
  * why steps wait, if any does.
  */
-export async function listRuns(db: Transaction, args: RunListArgs): Promise<Page<RunListItem> & { total: number }> {
+export async function listRuns(db: Transaction, args: RunListArgs): Promise<Page<RunListItem> & { total: number; position: string }> {
   const sort = args.sort ?? '-createdAt';
   const matching = matches(args);
+  // First, so that the rows are at least as new as the position.
+  const [{ total, position } = { total: 0, position: '' }] = readRows(
+    z.object({ total: z.number().int(), position: z.string() }),
+    await db.$queryRaw`select count(*)::int as total, (${positionOf(args.projectId)}) as position from run r where ${matching}`,
+  );
   const rows = await readPage(db, { matching, sort, after: cursorOf(args.cursor, sort), count: args.limit + 1 });
   const shown = rows.slice(0, args.limit);
-  const [{ total } = { total: 0 }] = readRows(
-    z.object({ total: z.number().int() }),
-    await db.$queryRaw`select count(*)::int as total from run r where ${matching}`,
-  );
   const steps = await readSteps(db, shown, args.admission ?? (() => loadAdmission(db)));
   const last = shown.at(-1);
   return {
     items: shown.map((row) => itemOf(row, steps.get(row.id) ?? [])),
     nextCursor: rows.length > args.limit && last !== undefined ? encodeCursor([sort, last.key, last.id]) : null,
     total,
+    position,
   };
+}
+
+/**
+ * Changes with every event of a run: the newest time by its index, and the live runs with their events, because a transaction that began
+ * earlier may be committed later. Progress alone has no event.
+ */
+const positionOf = (projectId: string): Prisma.Sql => Prisma.sql`
+  select concat_ws(' ', (select extract(epoch from max(updated_at)) from run where project_id = ${projectId}), count(*), sum(seq))
+    from run where project_id = ${projectId} and state in ${listOfStates(liveRunStates)}`;
+
+/** Where lists of runs are now: see {@link positionOf}. */
+export async function readRunsPosition(db: Transaction, projectId: string): Promise<string> {
+  const [row] = readRows(z.object({ position: z.string() }), await db.$queryRaw`select (${positionOf(projectId)}) as position`);
+  return row?.position ?? '';
 }
 
 function cursorOf(cursor: string | undefined, sort: RunSort): { value: string | number | null; id: string } | null {

@@ -244,7 +244,7 @@ test('the fleet shows the leader, how busy the pools are and what waits for them
     { name: 'tasks', slots: 2 },
   ]);
   expect((await loadFleet(prisma)).leader).toBeNull();
-  const room = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
+  const room = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'], nodes: [] };
   await prisma.pool.update({ where: { name: 'big' }, data: { room } });
   await rows.addLeader();
   const busy = await rows.addReadyStep({ state: 'active' });

@@ -129,7 +129,7 @@ describe('loadWaiting', () => {
   });
 
   test('a pool includes what the leader saw of its machines', async () => {
-    const room = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'] };
+    const room = { fits: 1, leaving: 0, sentences: ['node a: 8 of 8 GPUs free'], nodes: [] };
     await rows.addPools([{ name: 'gpus', slots: 16 }]);
     await prisma.pool.update({ where: { name: 'gpus' }, data: { attemptSlots: 8, room } });
     expect((await loadWaiting(prisma)).pools).toEqual([{ name: 'gpus', slots: 16, attemptSlots: 8, room }]);

@@ -162,7 +162,7 @@ export async function loadFleet(
 }
 
 function roomOf(room: PoolRoom | null): FleetView['pools'][number]['room'] {
-  return room === null ? null : { fits: room.fits, sentences: room.sentences };
+  return room === null ? null : { fits: room.fits, sentences: room.sentences, nodes: room.nodes };
 }
 
 /** The facts about a step that decide why it waits. Times are those of the rows. */

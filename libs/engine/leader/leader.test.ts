@@ -96,7 +96,7 @@ describe('an attempt that is gone', () => {
 });
 
 describe('the room of a pool', () => {
-  const room = { fits: 2, leaving: 1, sentences: ['node a: 8 of 8 GPUs free'] };
+  const room = { fits: 2, leaving: 1, sentences: ['node a: 8 of 8 GPUs free'], nodes: [] };
   const pool = () => harness.prisma.pool.findUniqueOrThrow({ where: { name: 'gpus' } });
 
   test('is recorded by the leader only', async () => {

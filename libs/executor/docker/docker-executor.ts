@@ -214,7 +214,9 @@ export function dockerExecutor(options: DockerExecutorOptions): Executor {
     const promised = [...live].filter((attemptId) => !placed.has(attemptId)).length;
     const sentences = [`the Docker engine at ${api.where}: ${free} of ${gpuDevices.length} GPUs free`];
     const leaving = [...placed].filter((attemptId) => !live.has(attemptId)).length;
-    return { fits: Math.max(0, Math.floor(free / each) - promised), leaving, sentences };
+    const fits = Math.max(0, Math.floor(free / each));
+    const node = { name: api.where, gpus: { total: gpuDevices.length, free, unhealthy: 0 }, fits, refusal: null };
+    return { fits: Math.max(0, fits - promised), leaving, sentences, nodes: [node] };
   }
 
   return {

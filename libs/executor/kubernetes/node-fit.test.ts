@@ -24,6 +24,10 @@ describe('node fit', () => {
     expect(nodeFit([aNode({ name: 'a' }), aNode({ name: 'b' })], pods, needs())).toEqual({
       fits: 1,
       sentences: ['node a: 3 of 8 GPUs free', 'node b: 8 of 8 GPUs free'],
+      nodes: [
+        { name: 'a', gpus: { total: 8, free: 3, unhealthy: 0 }, fits: 0, refusal: null },
+        { name: 'b', gpus: { total: 8, free: 8, unhealthy: 0 }, fits: 1, refusal: null },
+      ],
     });
   });
 
@@ -37,22 +41,24 @@ describe('node fit', () => {
   });
 
   test('an unhealthy GPU does not count', () => {
-    expect(nodeFit([aNode({ allocatable: { 'nvidia.com/gpu': '6' } })], [], needs())).toEqual({
+    expect(nodeFit([aNode({ allocatable: { 'nvidia.com/gpu': '6' } })], [], needs())).toMatchObject({
       fits: 0,
+      nodes: [{ gpus: { total: 8, free: 6, unhealthy: 2 } }],
       sentences: ['node a: 6 of 8 GPUs free, 2 unhealthy'],
     });
   });
 
   test('cores and memory count as well', () => {
-    expect(nodeFit([aNode({ allocatable: { cpu: '7500m' } })], [], needs())).toEqual({
+    expect(nodeFit([aNode({ allocatable: { cpu: '7500m' } })], [], needs())).toMatchObject({
       fits: 0,
       sentences: ['node a: 8 of 8 GPUs free, but only 7.5 of 7.5 cores and 1024 of 1024 GiB'],
     });
   });
 
   test('a pool without GPUs gets cores and memory', () => {
-    expect(nodeFit([aNode()], [aPod(running)], needs({ gpus: 0 }))).toEqual({
+    expect(nodeFit([aNode()], [aPod(running)], needs({ gpus: 0 }))).toMatchObject({
       fits: 11,
+      nodes: [{ gpus: null, fits: 11 }],
       sentences: ['node a: 88 of 96 cores and 960 of 1024 GiB free'],
     });
   });
@@ -64,7 +70,11 @@ describe('nodes that accept no pod', () => {
     ['cordoned', aNode({ unschedulable: true }), 'node a: cordoned'],
     ['tainted', aNode({ taints: [gpuTaint, { key: 'dedicated', value: 'web', effect: 'NoSchedule' }] }), 'node a: tainted dedicated=web'],
   ])('%s', (_, node, sentence) => {
-    expect(nodeFit([node], [], needs())).toEqual({ fits: 0, sentences: [sentence] });
+    expect(nodeFit([node], [], needs())).toMatchObject({
+      fits: 0,
+      sentences: [sentence],
+      nodes: [{ refusal: sentence.slice('node a: '.length) }],
+    });
   });
 
   test('a tolerated taint and a mere preference keep no pod away', () => {
@@ -75,7 +85,11 @@ describe('nodes that accept no pod', () => {
   test('without the labels of the pool', () => {
     const nodes = [aNode({ name: 'a', labels: { zone: 'a' } }), aNode({ name: 'b' })];
     expect(nodeFit(nodes, [], needs({ nodeSelector: { zone: 'a' } })).sentences).toEqual(['node a: 8 of 8 GPUs free']);
-    expect(nodeFit(nodes, [], needs({ nodeSelector: { zone: 'c' } }))).toEqual({ fits: 0, sentences: ['no node has the labels zone=c'] });
+    expect(nodeFit(nodes, [], needs({ nodeSelector: { zone: 'c' } }))).toEqual({
+      fits: 0,
+      sentences: ['no node has the labels zone=c'],
+      nodes: [],
+    });
   });
 });
 
@@ -101,7 +115,7 @@ describe('the request of a pod', () => {
   });
 });
 
-const free = { fits: 3, sentences: ['node a: 8 of 8 GPUs free'] };
+const free = { fits: 3, sentences: ['node a: 8 of 8 GPUs free'], nodes: [] };
 const podOf = (attemptId: string, phase: string): Pod => {
   const pod = aPod({ phase });
   return { ...pod, metadata: { ...pod.metadata, labels: { [attemptLabel]: attemptId, [generationLabel]: '1' } } };
@@ -115,6 +129,7 @@ test('an attempt that has no Job yet, and a pod that has no node yet, take the n
     fits: 1,
     leaving: 0,
     sentences: ['the next 2 places are taken by attempts that were just started', 'node a: 8 of 8 GPUs free'],
+    nodes: [],
   });
 });
 

@@ -1,4 +1,4 @@
-import type { PoolRoom } from '@cairn/contract';
+import type { PoolNode, PoolRoom } from '@cairn/contract';
 import type { V1Toleration } from '@kubernetes/client-node';
 import { attemptLabel, generationLabel } from '../attempt-containers.ts';
 import { parseQuantity, sharedMemoryBytes } from '../container-settings.ts';
@@ -31,8 +31,8 @@ export function podNeeds(settings: KubernetesPoolSettings, loaderBytes: number):
   };
 }
 
-/** How many pods the nodes can hold, and a sentence for each node. */
-type NodeFit = { fits: number; sentences: string[] };
+/** How many pods the nodes can hold, and each node as a sentence and as data. */
+type NodeFit = { fits: number; sentences: string[]; nodes: PoolNode[] };
 
 /**
  * How many pods of a pool the nodes can hold now, with a sentence for each node that the pool may use. Like the scheduler,
@@ -44,14 +44,19 @@ export function nodeFit(nodes: readonly Node[], pods: readonly Pod[], needs: Pod
   const mine = nodes.filter((node) => hasLabels(node, needs.nodeSelector));
   if (mine.length === 0) {
     const labels = Object.entries(needs.nodeSelector).map(([key, value]) => `${key}=${value}`);
-    return { fits: 0, sentences: [labels.length === 0 ? 'the cluster has no node' : `no node has the labels ${labels.join(', ')}`] };
+    const sentence = labels.length === 0 ? 'the cluster has no node' : `no node has the labels ${labels.join(', ')}`;
+    return { fits: 0, sentences: [sentence], nodes: [] };
   }
   const byNode = Map.groupBy(
     pods.filter((pod) => pod.spec.nodeName && !isTerminal(pod)),
     (pod) => pod.spec.nodeName,
   );
   const fits = mine.map((node) => fitOf(node, byNode.get(node.metadata.name) ?? [], needs));
-  return { fits: fits.reduce((sum, fit) => sum + fit.pods, 0), sentences: fits.map((fit) => fit.sentence) };
+  return {
+    fits: fits.reduce((sum, { node }) => sum + node.fits, 0),
+    sentences: fits.map(({ sentence }) => sentence),
+    nodes: fits.map(({ node }) => node),
+  };
 }
 
 /** The nodes to avoid, unless that would leave none that the pool may use: retrying on a single node is better than waiting for another. */
@@ -60,10 +65,11 @@ export function avoidable(avoid: readonly string[], nodes: readonly Node[], node
   return mine.length > 0 && mine.every((name) => avoid.includes(name)) ? [] : [...avoid];
 }
 
-function fitOf(node: Node, pods: readonly Pod[], needs: PodNeeds): { pods: number; sentence: string } {
+function fitOf(node: Node, pods: readonly Pod[], needs: PodNeeds): { node: PoolNode; sentence: string } {
   const { name } = node.metadata;
   const refusal = refusalOf(node, needs.tolerations);
-  if (refusal) return { pods: 0, sentence: `node ${name}: ${refusal}` };
+  const has = amount(node.status?.capacity, needs.gpuResource);
+  const unhealthy = has - amount(node.status?.allocatable, needs.gpuResource);
   const free = (resource: string) =>
     amount(node.status?.allocatable, resource) - pods.reduce((sum, pod) => sum + requestOf(pod, resource), 0);
   const gpus = free(needs.gpuResource);
@@ -73,15 +79,20 @@ function fitOf(node: Node, pods: readonly Pod[], needs: PodNeeds): { pods: numbe
     ...(needs.gpus > 0 ? [gpus / needs.gpus] : []),
     ...(node.status?.allocatable?.pods === undefined ? [] : [amount(node.status.allocatable, 'pods') - pods.length]),
   ];
-  const fit = Math.max(0, Math.floor(Math.min(...rooms)));
+  const fit = refusal === null ? Math.max(0, Math.floor(Math.min(...rooms))) : 0;
+  const asData: PoolNode = {
+    name,
+    gpus: needs.gpus === 0 ? null : { total: has, free: Math.max(0, gpus), unhealthy: Math.max(0, unhealthy) },
+    fits: fit,
+    refusal,
+  };
+  if (refusal !== null) return { node: asData, sentence: `node ${name}: ${refusal}` };
   const cores = `${Math.floor(free('cpu') * 10) / 10} of ${amount(node.status?.allocatable, 'cpu')} cores`;
   const gib = `${Math.floor(free('memory') / 2 ** 30)} of ${Math.floor(amount(node.status?.allocatable, 'memory') / 2 ** 30)} GiB`;
-  if (needs.gpus === 0) return { pods: fit, sentence: `node ${name}: ${cores} and ${gib} free` };
-  const has = amount(node.status?.capacity, needs.gpuResource);
-  const unhealthy = has - amount(node.status?.allocatable, needs.gpuResource);
+  if (needs.gpus === 0) return { node: asData, sentence: `node ${name}: ${cores} and ${gib} free` };
   const sentence = `node ${name}: ${Math.max(0, gpus)} of ${has} GPUs free${unhealthy > 0 ? `, ${unhealthy} unhealthy` : ''}`;
   // Then the GPUs alone do not explain why the pod does not fit.
-  return { pods: fit, sentence: fit === 0 && gpus >= needs.gpus ? `${sentence}, but only ${cores} and ${gib}` : sentence };
+  return { node: asData, sentence: fit === 0 && gpus >= needs.gpus ? `${sentence}, but only ${cores} and ${gib}` : sentence };
 }
 
 function refusalOf(node: Node, tolerations: readonly V1Toleration[]): string | null {
@@ -133,7 +144,7 @@ type Promised = {
 };
 
 /** What is free once every attempt that should run and has no node yet has got one. Pure. */
-export function withoutPromised({ fits, sentences }: NodeFit, { live, views, placed }: Promised): PoolRoom {
+export function withoutPromised({ fits, sentences, nodes }: NodeFit, { live, views, placed }: Promised): PoolRoom {
   const withNode = new Set(placed.map((pod) => identityOf(pod)?.attemptId));
   const ended = new Set(views.filter((view) => view.pods.length > 0 && view.pods.every(isTerminal)).map((view) => view.attemptId));
   const wanting = new Set([...live, ...views.filter((view) => !isOver(view)).map((view) => view.attemptId)]);
@@ -141,7 +152,7 @@ export function withoutPromised({ fits, sentences }: NodeFit, { live, views, pla
   const leaving = [...withNode].filter((attemptId) => attemptId !== undefined && !live.has(attemptId)).length;
   const taken =
     promised === 0 ? [] : [`the next ${promised === 1 ? 'place is' : `${promised} places are`} taken by attempts that were just started`];
-  return { fits: Math.max(0, fits - promised), leaving, sentences: [...taken, ...sentences] };
+  return { fits: Math.max(0, fits - promised), leaving, sentences: [...taken, ...sentences], nodes };
 }
 
 /** The cluster's objects of one generation of an attempt. */

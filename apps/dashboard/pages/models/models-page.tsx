@@ -1,13 +1,15 @@
 import type { ModelView } from '@cairn/contract';
 import { Button } from '@mantine/core';
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
-import { Link, useParams } from '@tanstack/react-router';
+import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
+import { LineageTree } from '../../parts/lineage-tree.tsx';
 import { formatCount, formatMap } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import { Table } from '../../parts/table.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './models.module.css';
@@ -40,7 +42,35 @@ export function ModelPage() {
       </div>
       <Aliases name={name} />
       <ModelTable name={name} />
+      <ModelLineage name={name} />
     </>
+  );
+}
+
+/** What a version, by default the newest, was made from. */
+function ModelLineage({ name }: { name: string }) {
+  const { version } = useSearch({ from: '/signed-in/models/$name' });
+  const { client } = useServices();
+  const reference = version === undefined ? name : `${name}@${version}`;
+  const lineage = useQuery({
+    queryKey: [...keys.models, name, 'lineage', version],
+    queryFn: ({ signal }) => client.getModelLineage(reference, { signal }),
+  });
+  // The table of versions says that there is no such model.
+  if (lineage.data === undefined) {
+    return version === undefined || lineage.error === null ? null : (
+      <ProblemNotice error={lineage.error} onRetry={() => void lineage.refetch()} />
+    );
+  }
+  const { model } = lineage.data.of;
+  return (
+    <section className={classes.lineage} aria-labelledby="lineage">
+      <div className={classes.heading}>
+        <h2 id="lineage">Lineage of {model}</h2>
+        <CopyCall cli={`cairn lineage ${quoted(model ?? reference)}`} call={{ path: `/v1/models/${model ?? reference}/lineage` }} />
+      </div>
+      <LineageTree lineage={lineage.data} />
+    </section>
   );
 }
 
@@ -74,36 +104,33 @@ function ModelTable({ name }: { name: string | null }) {
   }
   return (
     <>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}
-      <section className={classes.scroll} tabIndex={0} aria-label={name === null ? 'Table of models' : 'Table of versions'}>
-        <table className={classes.table}>
-          <thead>
-            <tr>
-              {name === null && <th>Name</th>}
-              <th data-number>{name === null ? 'Newest version' : 'Version'}</th>
-              <th>Aliases</th>
-              <th data-number title="With its 95 % interval over the queries">
-                mAP@100
-              </th>
-              <th data-number title="mAP@100 over the queries of Kaggle's public score">
-                Public
-              </th>
-              <th data-number title="mAP@100 over the queries of Kaggle's private score">
-                Private
-              </th>
-              <th data-number>Trained for</th>
-              <th>Registered</th>
-              <th>Owner</th>
-              <th>Run</th>
-            </tr>
-          </thead>
-          <tbody>
-            {items.map((model) => (
-              <Version key={model.id} model={model} hasName={name === null} />
-            ))}
-          </tbody>
-        </table>
-      </section>
+      <Table name={name === null ? 'Table of models' : 'Table of versions'}>
+        <thead>
+          <tr>
+            {name === null && <th>Name</th>}
+            <th data-number>{name === null ? 'Newest version' : 'Version'}</th>
+            <th>Aliases</th>
+            <th data-number title="With its 95 % interval over the queries">
+              mAP@100
+            </th>
+            <th data-number title="mAP@100 over the queries of Kaggle's public score">
+              Public
+            </th>
+            <th data-number title="mAP@100 over the queries of Kaggle's private score">
+              Private
+            </th>
+            <th data-number>Trained for</th>
+            <th>Registered</th>
+            <th>Owner</th>
+            <th>Run</th>
+          </tr>
+        </thead>
+        <tbody>
+          {items.map((model) => (
+            <Version key={model.id} model={model} hasName={name === null} />
+          ))}
+        </tbody>
+      </Table>
       {models.hasNextPage && (
         <p>
           <Button variant="default" loading={models.isFetchingNextPage} onClick={() => void models.fetchNextPage()}>
@@ -127,7 +154,11 @@ function Version({ model, hasName }: { model: ModelView; hasName: boolean }) {
           </Link>
         </th>
       )}
-      <td data-number>{formatCount(version)}</td>
+      <td data-number>
+        <Link to="/models/$name" params={{ name }} search={{ version }} resetScroll={false} title="What it was made from">
+          {formatCount(version)}
+        </Link>
+      </td>
       <td>{aliases.length === 0 ? <None /> : aliases.join(', ')}</td>
       <td data-number>
         {model.artifacts.evaluation === undefined ? (

@@ -1,6 +1,7 @@
 import { idFor } from '@cairn/client/testing';
 import { expect, test } from 'vitest';
-import { chainCurves, smooth } from './curves.ts';
+import { smooth } from '../../parts/smooth.ts';
+import { chainCurves } from './curves.ts';
 
 test('smoothing has no bias at the start, follows the mean, and passes gaps on', () => {
   expect(smooth([2, 2, 2], 0.9)).toEqual([expect.closeTo(2, 12), expect.closeTo(2, 12), expect.closeTo(2, 12)]);

@@ -31,10 +31,7 @@ export function RunActions({ run }: { run: RunView }) {
         </ActionButton>
       )}
       {maySubmit && (
-        <Button
-          variant="default"
-          renderRoot={(props) => <Link {...props} to="/runs/$runId" params={{ runId: run.id }} search={{ tab: 'again' }} />}
-        >
+        <Button variant="default" renderRoot={(props) => <Link {...props} to="/submit" search={{ from: run.id }} />}>
           Submit again …
         </Button>
       )}

@@ -25,7 +25,7 @@ const tabs = {
   logs: { label: 'Logs', Content: lazy(() => import('./logs-tab.tsx')) },
   events: { label: 'Events', Content: lazy(() => import('./events-tab.tsx')) },
   settings: { label: 'Settings', Content: lazy(() => import('./settings-tab.tsx')) },
-  again: { label: 'Submit again', Content: lazy(() => import('./submit-again-tab.tsx')) },
+  lineage: { label: 'Lineage', Content: lazy(() => import('./lineage-tab.tsx')) },
 } as const satisfies Record<RunTab, { label: string; Content: React.ComponentType<TabProps> }>;
 
 /** One run: what it does, why it waits or failed, and what can be done about it. */

@@ -1,7 +1,7 @@
 import { idOf, logStream } from '@cairn/contract';
 import { z } from 'zod';
 
-export const runTabs = ['steps', 'timeline', 'training', 'extraction', 'logs', 'events', 'settings', 'again'] as const;
+export const runTabs = ['steps', 'timeline', 'training', 'extraction', 'logs', 'events', 'settings', 'lineage'] as const;
 export type RunTab = (typeof runTabs)[number];
 
 const optional = <T extends z.ZodType>(value: T) => value.optional().catch(undefined);

@@ -4,7 +4,8 @@ import { useQueries } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
-import { formatBytes, formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
+import { curveDigits, curveKinds } from '../../parts/curve-kinds.ts';
+import { formatCount } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { Checkpoints } from './checkpoints.tsx';
 import { CurveChart } from './curve-chart.tsx';
@@ -13,19 +14,6 @@ import type { RunSearch } from './run-search.ts';
 import classes from './training.module.css';
 
 const maxPoints = 1_000;
-
-const digits = (value: number): string => String(Number(value.toPrecision(4)));
-
-/** The curves that a training stage reports, in the order shown; `best` is the end of its range that is good. */
-const curveKinds = {
-  loss: { title: 'Loss', best: 'least', format: digits },
-  accuracy: { title: 'Accuracy of the batch', best: 'most', format: formatShare },
-  map_at_100: { title: 'mAP@100', best: 'most', format: formatMap },
-  learning_rate: { title: 'Learning rate', best: null, format: digits },
-  images_per_second: { title: 'Images per second', best: null, format: (value: number) => formatCount(Math.round(value)) },
-  data_wait_share: { title: 'Share of the time spent waiting for data', best: null, format: formatShare },
-  gpu_memory_bytes: { title: 'GPU memory', best: null, format: formatBytes },
-} as const satisfies Record<string, { title: string; best: 'least' | 'most' | null; format: (value: number) => string }>;
 
 /** Of the choice of stages: all of them. */
 const allStages = '';
@@ -135,7 +123,7 @@ function Curves({ run, stages }: { run: RunView; stages: readonly StepView[] }) 
   });
   const others = curves
     .filter(({ name }) => !Object.hasOwn(curveKinds, name))
-    .map((curve) => ({ curve, title: curve.name, best: null, format: digits }));
+    .map((curve) => ({ curve, title: curve.name, best: null, format: curveDigits }));
   return (
     <>
       {known.some(({ metrics }) => metrics.attempts.length > 1) && (

@@ -1,10 +1,12 @@
 import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { useNavigate, useSearch } from '@tanstack/react-router';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useCallback, useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
+import { useMay } from '../../app/me.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
+import { Icon } from '../../parts/icon.tsx';
 import { formatCount } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { useTitle } from '../../parts/title.ts';
@@ -27,6 +29,7 @@ export function RunsPage() {
   const page = useQuery(runsQuery(client, filterOf(search)));
   useFollow('runs');
   useTitle('Runs');
+  const maySubmit = useMay('run.submit');
   const [isHeld, setHeld] = useState(false);
   const { rows, moved } = useSteadyRows(
     page.data?.items ?? [],
@@ -57,7 +60,14 @@ export function RunsPage() {
         <span className={classes.total} aria-live="polite">
           {page.data !== undefined && `${formatCount(page.data.total)}${isFiltered ? ' found' : ''}`}
         </span>
-        <CopyCall {...callsOf(filterOf(search))} />
+        <div className={classes.actions}>
+          {maySubmit && (
+            <Button renderRoot={(props) => <Link {...props} to="/submit" />} leftSection={<Icon name="play" size={12} />}>
+              Submit a run
+            </Button>
+          )}
+          <CopyCall {...callsOf(filterOf(search))} />
+        </div>
       </div>
       <RunsFilters search={search} narrow={narrow} change={change} clear={isFiltered ? clear : null} rows={rows} />
       {page.error !== null && <ProblemNotice error={page.error} onRetry={() => void page.refetch()} />}

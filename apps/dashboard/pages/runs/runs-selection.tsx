@@ -1,7 +1,8 @@
 import { messageOf } from '@cairn/client';
-import { CairnError, isCairnError, type RunListItem } from '@cairn/contract';
+import { CairnError, isCairnError, maxComparedRuns, type RunListItem } from '@cairn/contract';
 import { Button } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
+import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useMay } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
@@ -24,11 +25,28 @@ export function RunsSelection({ selected, onSelect, rows }: Props) {
     <section className={classes.selection} aria-label="Selected runs">
       <strong>{formatCount(selected.length)} selected</strong>
       {mayCancel && <CancelRuns runs={onPage} elsewhere={selected.length - onPage.length} />}
+      <Compare ids={selected} />
       <CopyButton text={selected.join('\n')} label="Copy ids" />
       <Button variant="subtle" onClick={() => onSelect(() => [])}>
         Clear
       </Button>
     </section>
+  );
+}
+
+/** The way to the comparison of the selected runs. */
+function Compare({ ids }: { ids: readonly string[] }) {
+  const navigate = useNavigate();
+  const why =
+    ids.length < 2
+      ? 'Select at least two runs.'
+      : ids.length > maxComparedRuns
+        ? `At most ${maxComparedRuns} runs are compared; ${formatCount(ids.length)} are selected.`
+        : null;
+  return (
+    <ActionButton variant="default" why={why} onClick={() => void navigate({ to: '/compare', search: { runs: [...ids] } })}>
+      Compare
+    </ActionButton>
   );
 }
 

@@ -1,0 +1,183 @@
+import { type AuditEntry, idOf } from '@cairn/contract';
+import { Button, TextInput } from '@mantine/core';
+import { useInfiniteQuery } from '@tanstack/react-query';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
+import { useState } from 'react';
+import { useFollow } from '../../app/follow.ts';
+import { useMay } from '../../app/me.ts';
+import { useServices } from '../../app/services.ts';
+import { CopyCall, quoted } from '../../parts/copy-call.tsx';
+import { ProblemNotice } from '../../parts/problem.tsx';
+import tableClasses from '../../parts/table.module.css';
+import { Table } from '../../parts/table.tsx';
+import { Ago } from '../../parts/time.tsx';
+import { useTitle } from '../../parts/title.ts';
+import classes from './admin.module.css';
+import { type AuditSearch, filterKeys } from './audit-search.ts';
+
+const pageSize = 50;
+
+/** Who changed what, newest first. */
+export function AuditPage() {
+  useTitle('Audit');
+  const mayRead = useMay('audit.read');
+  const search = useSearch({ from: '/signed-in/audit' });
+  const navigate = useNavigate({ from: '/audit' });
+  const given = filterKeys.flatMap((key) => (search[key] === undefined ? [] : [[key, search[key]] as const]));
+  const query = new URLSearchParams(given.map(([key, value]) => [key, value]));
+  return (
+    <>
+      <div className={tableClasses.heading}>
+        <h1>Audit</h1>
+        {mayRead && (
+          <CopyCall
+            cli={['cairn audit', ...given.map(([key, value]) => `--${key} ${quoted(value)}`)].join(' ')}
+            call={{ path: given.length === 0 ? '/v1/audit' : `/v1/audit?${query}` }}
+          />
+        )}
+      </div>
+      {mayRead ? (
+        <>
+          <Filters key={query.toString()} search={search} onChange={(next) => void navigate({ search: next })} />
+          <Entries search={search} />
+        </>
+      ) : (
+        <p>Your role may not read the audit log: it takes a token of the role admin.</p>
+      )}
+    </>
+  );
+}
+
+const labels = { actor: 'Token', action: 'Action', target: 'Target' } as const satisfies Record<keyof AuditSearch, string>;
+const placeholders = { actor: 'its name', action: 'such as run.cancel', target: 'an id or a name' } as const;
+
+/** Each field matches the whole value; Enter applies them. */
+function Filters({ search, onChange }: { search: AuditSearch; onChange: (search: AuditSearch) => void }) {
+  const [draft, setDraft] = useState(search);
+  return (
+    <search>
+      <form
+        className={classes.filters}
+        onSubmit={(event) => {
+          event.preventDefault();
+          onChange(Object.fromEntries(filterKeys.map((key) => [key, draft[key]?.trim() || undefined])));
+        }}
+      >
+        {filterKeys.map((key) => (
+          <TextInput
+            key={key}
+            size="xs"
+            label={labels[key]}
+            placeholder={placeholders[key]}
+            maxLength={63}
+            value={draft[key] ?? ''}
+            onChange={({ currentTarget: { value } }) => setDraft((old) => ({ ...old, [key]: value }))}
+          />
+        ))}
+        <Button type="submit" variant="default">
+          Filter
+        </Button>
+        {filterKeys.some((key) => search[key] !== undefined) && (
+          <Button variant="subtle" onClick={() => onChange({})}>
+            Clear filters
+          </Button>
+        )}
+      </form>
+    </search>
+  );
+}
+
+function Entries({ search }: { search: AuditSearch }) {
+  const { client } = useServices();
+  useFollow('runs');
+  const audit = useInfiniteQuery({
+    queryKey: ['audit', search],
+    queryFn: ({ signal, pageParam }) =>
+      client.listAudit(
+        {
+          limit: pageSize,
+          ...(search.actor === undefined ? {} : { actor: search.actor }),
+          ...(search.action === undefined ? {} : { action: search.action }),
+          ...(search.target === undefined ? {} : { target: search.target }),
+          ...(pageParam === '' ? {} : { cursor: pageParam }),
+        },
+        { signal },
+      ),
+    initialPageParam: '',
+    getNextPageParam: ({ nextCursor }) => nextCursor,
+  });
+  const items = audit.data?.pages.flatMap((page) => page.items);
+  if (audit.error !== null) return <ProblemNotice error={audit.error} onRetry={() => void audit.refetch()} />;
+  if (items === undefined) return <p role="status">Loading …</p>;
+  if (items.length === 0) return <p className={tableClasses.empty}>No entry matches.</p>;
+  return (
+    <>
+      <Table name="Audit log">
+        <thead>
+          <tr>
+            <th>When</th>
+            <th>Token</th>
+            <th>Action</th>
+            <th>Target</th>
+            <th>What changed</th>
+            <th>Address</th>
+          </tr>
+        </thead>
+        <tbody>
+          {items.map((entry) => (
+            <tr key={`${entry.at} ${entry.actor} ${entry.action} ${entry.target}`}>
+              <td>
+                <Ago at={entry.at} />
+              </td>
+              <td title={entry.tokenId ?? undefined}>{entry.actor}</td>
+              <td>
+                <code>{entry.action}</code>
+              </td>
+              <td>
+                <Target target={entry.target} />
+              </td>
+              <td className={classes.changes}>
+                <Changes entry={entry} />
+              </td>
+              <td>{entry.address ?? '-'}</td>
+            </tr>
+          ))}
+        </tbody>
+      </Table>
+      {audit.hasNextPage && (
+        <p>
+          <Button variant="default" loading={audit.isFetchingNextPage} onClick={() => void audit.fetchNextPage()}>
+            Show more
+          </Button>
+        </p>
+      )}
+    </>
+  );
+}
+
+const Target = ({ target }: { target: string }) =>
+  idOf('run').safeParse(target).success ? (
+    <Link to="/runs/$runId" params={{ runId: target }}>
+      <code>{target}</code>
+    </Link>
+  ) : (
+    <code>{target}</code>
+  );
+
+/** The fields that are not the same before and after. */
+function Changes({ entry: { before, after } }: { entry: AuditEntry }) {
+  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
+  const changed = names.flatMap((name) => {
+    const [was, is] = [textOf(before?.[name]), textOf(after?.[name])];
+    return was === is ? [] : [{ name, was, is }];
+  });
+  if (changed.length === 0) return <span className={tableClasses.dim}>-</span>;
+  return changed.map(({ name, was, is }) => (
+    <div key={name}>
+      {name}: {was !== null && <del>{was}</del>} {is !== null && <ins>{is}</ins>}
+    </div>
+  ));
+}
+
+const textOf = (value: unknown): string | null =>
+  value === undefined || value === null ? null : typeof value === 'string' ? value : JSON.stringify(value);

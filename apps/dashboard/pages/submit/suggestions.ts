@@ -1,0 +1,32 @@
+import { useQuery } from '@tanstack/react-query';
+import { useCallback } from 'react';
+import { keys } from '../../app/query-keys.ts';
+import { useServices } from '../../app/services.ts';
+import type { SettingRow } from './setting-rows.ts';
+
+/** Most names of a field. */
+const most = 200;
+
+/** The names that fit a setting: imported weights and registered models, and what has been trained in other runs by their ids. */
+export function useSuggestions(): (row: SettingRow) => readonly string[] {
+  const { client } = useServices();
+  const weights = useQuery({ queryKey: ['weights'], queryFn: ({ signal }) => client.listWeights({ limit: most }, { signal }) });
+  const models = useQuery({ queryKey: [...keys.models, 'names'], queryFn: ({ signal }) => client.listModels({ limit: most }, { signal }) });
+  const weightNames = weights.data?.items;
+  const modelNames = models.data?.items;
+  return useCallback(
+    ({ path }) => {
+      const last = path.at(-1);
+      if (last === 'weights') return ['null', ...(weightNames ?? []).map(({ name }) => name)];
+      if (last !== 'registered' && !(last === 'model' && path.includes('inputs'))) return none;
+      return (modelNames ?? []).flatMap(({ name, version, aliases }) => [
+        name,
+        `${name}@${version}`,
+        ...aliases.map((one) => `${name}@${one}`),
+      ]);
+    },
+    [weightNames, modelNames],
+  );
+}
+
+const none: readonly string[] = [];
