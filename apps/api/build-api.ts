@@ -17,6 +17,7 @@ import { eventRoutes } from './routes/events.ts';
 import { fleetRoutes } from './routes/fleet.ts';
 import { gateRoutes } from './routes/gates.ts';
 import { healthRoutes } from './routes/health.ts';
+import { ledgerRoutes } from './routes/ledger.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
@@ -53,6 +54,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   evaluationRoutes(app, deps, readScores);
   gateRoutes(app, deps, readScores);
   fleetRoutes(app, deps);
+  ledgerRoutes(app, deps);
   tokenRoutes(app, deps);
   sessionRoutes(app, deps);
   eventRoutes(app, deps);

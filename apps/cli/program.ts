@@ -11,6 +11,7 @@ import { addEvaluate } from './commands/evaluate.ts';
 import { addFeatures } from './commands/features.ts';
 import { addGate } from './commands/gate.ts';
 import { addImport } from './commands/import.ts';
+import { addLedger } from './commands/ledger.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
@@ -92,6 +93,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   program.commandsGroup('The service:');
   addUp(registrar);
   addServiceCommands(registrar);
+  addLedger(registrar);
   addTokens(registrar);
   program.commandsGroup('More:');
   addCompletion(registrar);

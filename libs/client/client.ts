@@ -26,6 +26,9 @@ import {
   gcResult,
   judgement,
   judgementList,
+  type LedgerRow,
+  ledgerPage,
+  type ledgerQuery,
   logLines,
   type logLinesQuery,
   logMatches,
@@ -108,6 +111,7 @@ export type CairnClient = ReturnType<typeof createClient>;
 
 type PageQuery = { limit?: number; cursor?: string };
 type ComparisonInput = Pick<z.output<typeof comparisonQuery>, 'a' | 'b'> & Partial<z.output<typeof comparisonQuery>>;
+type LedgerInput = Partial<z.output<typeof ledgerQuery>>;
 type QueryScoresInput = Pick<z.output<typeof queryScoresQuery>, 'of'> & Partial<z.output<typeof queryScoresQuery>>;
 
 /** Calls about datasets, recipes, weights, models and artifacts. */
@@ -204,6 +208,8 @@ function catalogueCalls({ send }: Requester) {
 function serviceCalls({ send }: Requester) {
   const listAudit = (query: PageQuery = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
+  const readLedger = (query: LedgerInput = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'ledger'], query, repeatable: true, answer: ledgerPage }, options);
 
   return {
     /** The build of the dashboard that the service serves now. Only with one. */
@@ -231,6 +237,11 @@ function serviceCalls({ send }: Requester) {
 
     listAudit,
     eachAuditEntry: (options?: RequestOptions) => eachItem((cursor) => listAudit(cursor === undefined ? {} : { cursor }, options)),
+
+    /** GPU time of a period by one property of the attempts, those that held most first. */
+    readLedger,
+    eachLedgerRow: (query: LedgerInput, options?: RequestOptions): AsyncGenerator<LedgerRow, void, void> =>
+      eachItem((cursor) => readLedger(cursor === undefined ? query : { ...query, cursor }, options)),
 
     /** Removes artifacts that no run refers to and the staging of attempts that are over. */
     collectGarbage: (body: z.input<typeof gcRequest> = {}, options: RequestOptions = {}) =>

@@ -11,6 +11,7 @@ export * from './feature-files.ts';
 export * from './gates.ts';
 export * from './internal.ts';
 export * from './known-counts.ts';
+export * from './ledger.ts';
 export * from './logs.ts';
 export * from './names.ts';
 export * from './numbers.ts';

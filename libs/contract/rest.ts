@@ -214,7 +214,7 @@ const anyOf = <T extends z.ZodType<string>>(value: T) =>
   z.union([value, z.array(value).min(1).max(20)]).transform((given): z.output<T>[] => (Array.isArray(given) ? given : [given]));
 
 /** A time in a query. Its schema in OpenAPI lacks the pattern of a timestamp, for which generated tests take minutes to find examples. */
-const givenTime = writtenText(64, { least: 1 })
+export const givenTime = writtenText(64, { least: 1 })
   .refine((text) => timestamp.safeParse(text).success, 'expected a time such as 2026-01-14T09:26:53Z')
   .describe('A time as in ISO 8601, with its offset.');
 

@@ -22,6 +22,7 @@ export {
 export { listCheckpoints } from './read/checkpoints.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { getRun } from './read/get-run.ts';
+export { readLedger } from './read/ledger.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';

@@ -103,6 +103,7 @@ type NewAttempt = {
   purpose: string;
   pool: string;
   slots: number;
+  queuedAt: Date | null;
 } & Required<Pick<AttemptColumns, 'state'>>;
 
 export const noWrites = (): PendingWrites => ({
@@ -214,6 +215,7 @@ const newAttemptNames: Names<NewAttempt & { runId: string }> = {
   state: 'state',
   pool: 'pool',
   slots: 'slots',
+  queuedAt: 'queued_at',
 };
 const eventNames = { runId: 'run_id', seq: 'seq', at: 'at', type: 'type', message: 'message', data: 'data' };
 const outboxNames = { queue: 'queue', row: 'row', generation: 'generation' };

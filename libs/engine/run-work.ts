@@ -50,6 +50,7 @@ export type WorkStep = KindAndSettings & {
   finalizing: boolean;
   shardsTotal: number | null;
   shardsCommitted: number;
+  readyAt: Date | null;
   startedAt: Date | null;
 };
 
@@ -93,8 +94,8 @@ export type StepChange = Omit<StepColumns, 'artifactId'> & { artifact?: WorkArti
 export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns }: StepChange): void {
   requireMove(stepStates, `step ${step.name}`, step.state, columns.state);
   addChange(run.pending.steps, step, { ...columns, ...(artifact === undefined ? {} : { artifactId: artifact?.id ?? null }) });
-  const { state, generation, failures, finalizing, shardsTotal, shardsCommitted, startedAt } = { ...step, ...columns };
-  Object.assign(step, { state, generation, failures, finalizing, shardsTotal, shardsCommitted, startedAt });
+  const { state, generation, failures, finalizing, shardsTotal, shardsCommitted, readyAt, startedAt } = { ...step, ...columns };
+  Object.assign(step, { state, generation, failures, finalizing, shardsTotal, shardsCommitted, readyAt, startedAt });
   if (artifact !== undefined) step.artifact = artifact;
 }
 

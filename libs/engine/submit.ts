@@ -140,6 +140,7 @@ function newStep(plan: StepPlan, given: Given[]): WorkStep {
     finalizing: false,
     shardsTotal: null,
     shardsCommitted: 0,
+    readyAt: null,
     startedAt: null,
   };
 }

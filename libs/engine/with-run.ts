@@ -57,6 +57,7 @@ const stepRow = kindAndSettings.and(
     finalizing: z.boolean(),
     shardsTotal: z.number().int().nullable(),
     shardsCommitted: z.number().int(),
+    readyAt: z.date().nullable(),
     startedAt: z.date().nullable(),
     artifact: z
       .object({
@@ -84,7 +85,8 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
   if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);
   const steps = await tx.$queryRaw<unknown[]>`
     select s.id, s.name, s.kind, s.settings, s.needs, s.given, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures, s.finalizing,
-           s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.started_at as "startedAt",
+           s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.ready_at as "readyAt",
+           s.started_at as "startedAt",
            case when f.id is not null then jsonb_build_object('id', f.id, 'state', f.state, 'runId', f.run_id, 'stepName', f.step_name,
              'digest', f.digest, 'memoKey', f.memo_key) end as artifact,
            coalesce(t.last, 0) as "lastOrdinal", coalesce(t.attempts, '[]') as attempts

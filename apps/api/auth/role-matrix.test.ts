@@ -69,6 +69,7 @@ const publicRoutes: Record<string, Decision> = {
   'GET /v1/evaluation/queries': 'viewer',
   'GET /v1/comparison': 'viewer',
   'GET /v1/fleet': 'viewer',
+  'GET /v1/ledger': 'viewer',
   'POST /v1/gc': 'admin',
   'GET /v1/tokens': 'admin',
   'POST /v1/tokens': 'admin',

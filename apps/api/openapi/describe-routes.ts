@@ -53,6 +53,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'evaluations', description: 'Scores of searches, by query, and their comparison.' },
         { name: 'artifacts', description: 'Stored results.' },
         { name: 'fleet', description: 'The controller and the pools.' },
+        { name: 'costs', description: 'Where GPU time went, and budgets for it.' },
         { name: 'tokens', description: 'Tokens and the audit log.' },
         { name: 'health', description: 'For probes, without a token, and for Prometheus.' },
       ],

@@ -46,6 +46,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/events',
     'GET /v1/fleet',
     'GET /v1/gate',
+    'GET /v1/ledger',
     'GET /v1/me',
     'GET /v1/models',
     'GET /v1/models/{name}',
