@@ -36,6 +36,7 @@ export function Layout() {
           </Link>
           <Link to="/runs">Runs</Link>
           <Link to="/models">Models</Link>
+          <Link to="/ledger">Ledger</Link>
         </nav>
         <div className={classes.end}>
           <LiveBadge />

@@ -9,6 +9,7 @@ export const keys = {
   recipes: ['recipes'],
   runs: ['runs'],
   models: ['models'],
+  ledger: ['ledger'],
   run: (runId: string) => ['run', runId],
   /** `part` is a hint's `what` (`metrics`, `logs`, `shards`), or `events` or `timeline`, which change with the run itself. */
   runPart: (runId: string, part: string, ...more: readonly unknown[]) => ['run', runId, part, ...more],

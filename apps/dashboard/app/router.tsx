@@ -1,6 +1,7 @@
 import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
 import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
+import { ledgerSearch } from '../pages/ledger/ledger-search.ts';
 import { runSearch } from '../pages/run/run-search.ts';
 import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
@@ -66,10 +67,17 @@ const model = createRoute({
   component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelPage'),
 });
 
+const ledger = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'ledger',
+  validateSearch: ledgerSearch,
+  component: lazyRouteComponent(() => import('../pages/ledger/ledger-page.tsx'), 'LedgerPage'),
+});
+
 /** Every other address. */
 const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
 
-const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, models, model, unknown])]);
+const routeTree = root.addChildren([signIn, signedIn.addChildren([home, runs, run, models, model, ledger, unknown])]);
 
 export const createDashboardRouter = (context: Services) =>
   createRouter({
