@@ -16,6 +16,7 @@ export * from './logs.ts';
 export * from './names.ts';
 export * from './numbers.ts';
 export * from './object-key.ts';
+export * from './origin.ts';
 export * from './recipe.ts';
 export * from './recipe-schema.ts';
 export * from './rerank-settings.ts';

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { labelText, onNewer, runContext, runLabels, runSource } from './origin.ts';
 import { recipe, untilSteps } from './recipe.ts';
 import { actionView, blocker, failureCard } from './run-detail.ts';
 import {
@@ -67,6 +68,14 @@ export const submitRequest = z.strictObject({
   priority: z.number().int().min(-100).max(100).default(0),
   /** Names of steps that run again although their result exists; true for all. */
   noReuse: z.union([z.boolean(), z.array(stepName).max(100)]).default(false),
+  /** The commit that it is for. */
+  source: runSource.nullable().default(null),
+  /** At most 16, such as `team: search`; lists and costs are selected by them. */
+  labels: runLabels.default({}),
+  /** A concurrency group: one run of it runs at a time, and of those that wait only the newest does. */
+  group: safeName.optional(),
+  /** What becomes of this run when a newer one enters its group while it runs: `queue` lets it finish, `cancel` cancels it. */
+  onNewer: onNewer.default('queue'),
 });
 export type SubmitRequest = z.infer<typeof submitRequest>;
 export type SubmitRequestInput = z.input<typeof submitRequest>;
@@ -164,6 +173,7 @@ export const runSummary = z.object({
   cause: z.string().nullable(),
   verdict: runVerdict,
   priority: z.number().int(),
+  ...runContext.shape,
   /** Sequence number of the run's newest event. */
   seq: z.number().int(),
   steps: z.object({ total: z.number().int(), done: z.number().int(), reused: z.number().int() }),
@@ -224,6 +234,8 @@ export const runListQuery = pageQuery.extend({
   recipe: anyOf(writtenText(63)).optional().describe('May be repeated.'),
   owner: anyOf(writtenText(63)).optional().describe('May be repeated.'),
   name: writtenText(63).optional().describe('The whole name.'),
+  label: anyOf(labelText).optional().describe('`key=value`. May be repeated: runs that have all of them.'),
+  group: writtenText(63).optional().describe('The whole name of a concurrency group.'),
   createdAfter: givenTime.optional(),
   createdBefore: givenTime.optional(),
   sort: runSort.default('-createdAt').describe('With a minus sign, the largest or newest first.'),

@@ -14,7 +14,7 @@ import { submitRun } from './submit.ts';
 /** Binds the commands of people and attempts to their context. */
 export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): Engine {
   return {
-    submitRun: (request, actor, idempotencyKey) => submitRun(ctx, request, actor, idempotencyKey),
+    submitRun: (request, actor, idempotencyKey, origin) => submitRun(ctx, request, actor, idempotencyKey, origin),
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),

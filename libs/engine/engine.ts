@@ -7,6 +7,7 @@ import type {
   PlanView,
   ReportReply,
   ReportRequest,
+  RunOrigin,
   ShardClaim,
   ShardCommit,
   StagedFilesPage,
@@ -17,8 +18,11 @@ import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
 import type { BuiltinRecipe } from './recipes.ts';
 
-/** The caller of a command: a token's name, project and id, and the client address. */
-export type Actor = { name: string; projectId: string; tokenId: string; address: string };
+/**
+ * The caller of a command: a token's name, project and id, and the client address. The last two are null for a command that the service
+ * itself gives in that name, such as a run of a schedule.
+ */
+export type Actor = { name: string; projectId: string; tokenId: string | null; address: string | null };
 
 /** An alias of a model. */
 export type AliasName = { model: string; alias: string };
@@ -30,7 +34,13 @@ export type AliasName = { model: string; alias: string };
  */
 export type Engine = {
   // People and external programs
-  submitRun(request: SubmitRequest, actor: Actor, idempotencyKey: string | null): Promise<{ runId: string; created: boolean }>;
+  /** `origin` says what started the run; by default the caller. Only code that acts on behalf of a trigger or a schedule gives one. */
+  submitRun(
+    request: SubmitRequest,
+    actor: Actor,
+    idempotencyKey: string | null,
+    origin?: RunOrigin,
+  ): Promise<{ runId: string; created: boolean }>;
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;

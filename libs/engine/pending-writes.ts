@@ -1,4 +1,4 @@
-import type { AttemptState, RunState, StepState, StopCause } from '@cairn/contract';
+import type { AttemptState, OnNewer, RunLabels, RunOrigin, RunSource, RunState, StepState, StopCause } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
 
@@ -79,6 +79,11 @@ type NewRun = {
   requestDigest: string;
   /** {recipe, set, until}: what the submission gave. */
   request: unknown;
+  origin: RunOrigin;
+  source: RunSource | null;
+  labels: RunLabels;
+  group: string | null;
+  onNewer: OnNewer;
 } & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
 
 export type NewStep = {
@@ -177,6 +182,11 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>>
   idempotencyKey: 'idempotency_key',
   requestDigest: 'request_digest',
   request: 'request',
+  origin: 'origin',
+  source: 'source',
+  labels: 'labels',
+  group: 'concurrency_group',
+  onNewer: 'on_newer',
   seq: 'seq',
   startedAt: 'started_at',
   finishedAt: 'finished_at',

@@ -1,4 +1,4 @@
-import { CairnError, liveRunStates, type Recipe, type SubmitRequest } from '@cairn/contract';
+import { byPerson, CairnError, liveRunStates, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
 import { expandRecipe, loaderBytes, refuseMixedFeatures, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
@@ -65,14 +65,19 @@ async function findDataset(ctx: EngineContext, wanted: string, projectId: string
   throw new CairnError('not_found', `dataset ${wanted} not found; ${known}. Register it with \`cairn dataset add\` or POST /v1/datasets`);
 }
 
-/** Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created. */
+/**
+ * Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created.
+ *
+ * @param origin what started the run; a key that such code derives begins with its kind, which the api refuses in keys of callers
+ */
 export async function submitRun(
   ctx: EngineContext,
   request: SubmitRequest,
   actor: Actor,
   idempotencyKey: string | null,
+  origin: RunOrigin = byPerson,
 ): Promise<{ runId: string; created: boolean }> {
-  const requestDigest = sha256(canonicalJson(request));
+  const requestDigest = digestOf(request);
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
   const { recipe, plan, inputs, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
@@ -104,11 +109,19 @@ export async function submitRun(
             set: request.set,
             until: request.until ?? null,
           },
+          origin,
+          source: request.source,
+          labels: request.labels,
+          group: request.group ?? null,
+          onNewer: request.onNewer,
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
-      emit(run, 'run', `${name} was submitted by ${actor.name}`, { state: 'queued' });
-      const after = { name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority };
+      emit(run, 'run', `${name} was ${startedBy(origin, actor)}`, { state: 'queued' });
+      const after = {
+        ...{ name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority },
+        ...(origin.kind === 'person' ? {} : { origin }),
+      };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);
     });
@@ -118,6 +131,28 @@ export async function submitRun(
     return { runId: winner, created: false };
   }
   return { runId, created: true };
+}
+
+/**
+ * A digest of what was asked for. Where the request came from is no part of it: a CI job that is repeated may name another page. Fields at
+ * their defaults are left out, so that a key survives the release that adds one.
+ */
+function digestOf({ source: _, labels, group, onNewer, ...asked }: SubmitRequest): string {
+  const isLabelled = Object.keys(labels).length > 0;
+  return sha256(canonicalJson({ ...asked, ...(isLabelled ? { labels } : {}), ...(group === undefined ? {} : { group, onNewer }) }));
+}
+
+function startedBy(origin: RunOrigin, { name }: Actor): string {
+  switch (origin.kind) {
+    case 'person':
+      return `submitted by ${name}`;
+    case 'trigger':
+      return `started by the trigger ${origin.trigger}`;
+    case 'schedule':
+      return `started by the schedule ${origin.schedule}, due at ${origin.dueAt}`;
+    case 'dataset':
+      return `started by the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
+  }
 }
 
 function newStep(plan: StepPlan, given: Given[]): WorkStep {

@@ -6,7 +6,7 @@ import type { Credential } from './credential.ts';
 import { hashSecret } from './secrets.ts';
 
 /** The caller, the role of its token, and when the token or the session ends. */
-export type Caller = Actor & { role: TokenRole; expiresAt: Date | null };
+export type Caller = Actor & { tokenId: string; address: string; role: TokenRole; expiresAt: Date | null };
 
 /** `lastUsedAt` is updated at most this often. */
 const lastUsedEveryMs = 60_000;
@@ -61,9 +61,9 @@ const expiryOf = ({ expiresAt }: { expiresAt: Date | null }, now: Date): string 
 
 /** A known token that has expired or was revoked. */
 export class RefusedToken extends CairnError {
-  readonly holder: Actor;
+  readonly holder: Actor & { tokenId: string };
 
-  constructor(message: string, holder: Actor) {
+  constructor(message: string, holder: Actor & { tokenId: string }) {
     super('unauthenticated', message);
     this.holder = holder;
   }

@@ -137,6 +137,9 @@ describe('an entry of the audit', () => {
         state: 'succeeded',
         recipe: {},
         request: {},
+        origin: {},
+        source: {},
+        labels: {},
         noReuse: false,
       },
     });

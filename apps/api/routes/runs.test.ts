@@ -52,6 +52,42 @@ describe('POST /v1/runs', () => {
     expect(other.json).toMatchObject({ status: 409, code: 'idempotency_conflict' });
   });
 
+  test('keeps the commit, labels and group of the request, and lists runs by their labels', async () => {
+    const source = {
+      ...{ provider: 'github', repository: 'example/landmarks', commit: 'a'.repeat(40), ref: 'wider', pullRequest: 7 },
+      url: 'https://code.example.com/example/landmarks/pull/7',
+    } as const;
+    const labels = { team: 'search', 'example.com/tier': '' };
+    const run = await submit({ source, labels, group: 'landmark', onNewer: 'cancel' });
+    expect(run).toMatchObject({ origin: { kind: 'person' }, source, labels, group: 'landmark', onNewer: 'cancel' });
+    const query = 'label=team=search&label=example.com/tier=';
+    expect(await call('viewer', 'GET', `/v1/runs?${query}`)).toMatchObject({ json: { total: 1, items: [{ id: run.id, labels, source }] } });
+    expect((await submit()).labels).toEqual({});
+    const tooMany = Object.fromEntries(Array.from({ length: 17 }, (_, n) => [`k${n}`, 'v']));
+    for (const wrong of [
+      { labels: { 'a b': 'c' } },
+      { labels: { a: '-' } },
+      { labels: tooMany },
+      { group: '../up' },
+      { source: { ...source, url: 'javascript:alert(1)' } },
+    ])
+      expect(await call('submitter', 'POST', '/v1/runs', { body: { ...submission(), ...wrong } })).toMatchObject({ status: 400 });
+  });
+
+  test('keeps a key whoever repeats it from another page of CI, and refuses the keys of the service', async () => {
+    const body = submission();
+    const source = { provider: 'other', repository: 'r', commit: 'abcdef0', ref: 'main', pullRequest: null, url: null };
+    const headers = { 'idempotency-key': 'of-a-job' };
+    const first = await call('submitter', 'POST', '/v1/runs', { body: { ...body, source }, headers });
+    const again = { ...body, source: { ...source, url: 'https://ci.example.com/2' } };
+    expect(await call('submitter', 'POST', '/v1/runs', { body: again, headers })).toMatchObject({
+      status: 200,
+      json: { id: first.json.id },
+    });
+    const reserved = { 'idempotency-key': 'schedule:nightly' };
+    expect(await call('submitter', 'POST', '/v1/runs', { body, headers: reserved })).toMatchObject({ status: 400 });
+  });
+
   test('returns the plan for a dry run and changes nothing', async () => {
     const before = await prisma.run.count();
     const answer = await call('submitter', 'POST', '/v1/runs', { body: submission(), query: { dryRun: 'true' } });

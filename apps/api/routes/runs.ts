@@ -24,6 +24,7 @@ const submitQuery = z.strictObject({
 });
 const submitHeaders = z.looseObject({
   'idempotency-key': writtenText(200, { least: 1 })
+    .refine((key) => !/^(trigger|schedule|dataset):/.test(key), 'keys that begin with trigger:, schedule: or dataset: are for the service')
     .optional()
     .describe('Repeating a request with the same key returns the run that the first one created, for example after a lost response.'),
 });

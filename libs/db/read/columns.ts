@@ -1,4 +1,17 @@
-import { attemptCause, CairnError, failureView, findingView, imageSource, poolRoom, progressView } from '@cairn/contract';
+import {
+  attemptCause,
+  CairnError,
+  failureView,
+  findingView,
+  imageSource,
+  onNewer,
+  poolRoom,
+  progressView,
+  type RunContext,
+  runLabels,
+  runOrigin,
+  runSource,
+} from '@cairn/contract';
 import { z } from 'zod';
 
 /** JSON columns of the read models: parsed, never cast. Keys that a later release added are ignored. */
@@ -24,6 +37,17 @@ export const sourceColumn = imageSource;
 export const noReuseColumn = z.union([z.boolean(), z.array(z.string())]);
 export const resumedFromColumn = z.object({ step: z.number().int(), epoch: z.number() });
 export const artifactFilesColumn = z.array(z.object({ name: z.string(), bytes: z.number().int(), sha256: z.string() }));
+
+const runContextColumns = z.object({
+  origin: runOrigin,
+  source: z.object(runSource.shape).nullable(),
+  labels: runLabels,
+  group: z.string().nullable(),
+  onNewer,
+});
+/** Where a run comes from, from the columns of its row. */
+export const contextOf = (run: Record<keyof RunContext, unknown> & { id: string }): RunContext =>
+  readColumn(runContextColumns, run, `run ${run.id}`);
 
 /**
  * The value of a JSON (or text) column.

@@ -1,7 +1,7 @@
 import { actionsIn, CairnError, isDoneStep, type RunView, runState, runVerdict } from '@cairn/contract';
 import { stringify } from 'yaml';
 import type { Transaction } from '../client.ts';
-import { isoTime, isoTimeOrNull, noReuseColumn, readColumn, readNullable, requestColumn } from './columns.ts';
+import { contextOf, isoTime, isoTimeOrNull, noReuseColumn, readColumn, readNullable, requestColumn } from './columns.ts';
 import { progressOf } from './run-progress.ts';
 import { type AdmissionSource, loadStepViews } from './step-views.ts';
 
@@ -25,6 +25,7 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
   return {
     ...{ id: run.id, name: run.name, recipe: run.recipeName, dataset: `${run.dataset.name}@${run.dataset.version}`, owner: run.owner },
     ...{ state, cause: run.cause, priority: run.priority, seq: run.seq, steps },
+    ...contextOf(run),
     verdict: readColumn(runVerdict, run.verdict, `run ${run.id} verdict`),
     createdAt: isoTime(run.createdAt),
     startedAt: isoTimeOrNull(run.startedAt),

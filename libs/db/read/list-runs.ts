@@ -1,6 +1,7 @@
 import {
   actionsIn,
   isDoneStep,
+  labelsOf,
   type RunListItem,
   type RunSort,
   type RunSortKey,
@@ -13,7 +14,7 @@ import {
 import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
 import { Prisma } from '../generated/client.ts';
-import { failureColumn, isoTime, isoTimeOrNull, progressColumn, readColumn, readNullable, readRows } from './columns.ts';
+import { contextOf, failureColumn, isoTime, isoTimeOrNull, progressColumn, readColumn, readNullable, readRows } from './columns.ts';
 import { decodeCursor, encodeCursor, keyText, type Page, type PageArgs } from './page-cursor.ts';
 import { type ProgressStep, progressOf } from './run-progress.ts';
 import type { AdmissionSource } from './step-views.ts';
@@ -27,6 +28,9 @@ export type RunListArgs = PageArgs & {
   recipe?: readonly string[] | undefined;
   owner?: readonly string[] | undefined;
   name?: string | undefined;
+  /** `key=value`: all of them. */
+  label?: readonly string[] | undefined;
+  group?: string | undefined;
   createdAfter?: string | undefined;
   createdBefore?: string | undefined;
   sort?: RunSort | undefined;
@@ -76,7 +80,7 @@ function cursorOf(cursor: string | undefined, sort: RunSort): { value: string | 
   return key === null ? null : { value: key[1], id: key[2] };
 }
 
-function matches({ projectId, q, state, recipe, owner, name, createdAfter, createdBefore }: RunListArgs): Prisma.Sql {
+function matches({ projectId, q, state, recipe, owner, name, label, group, createdAfter, createdBefore }: RunListArgs): Prisma.Sql {
   const like = q === undefined || q === '' ? null : `%${q.replaceAll(/[\\%_]/g, '\\$&')}%`;
   const conditions = [
     Prisma.sql`r.project_id = ${projectId}`,
@@ -84,6 +88,8 @@ function matches({ projectId, q, state, recipe, owner, name, createdAfter, creat
     ...(recipe === undefined ? [] : [Prisma.sql`r.recipe_name = any(${[...recipe]})`]),
     ...(owner === undefined ? [] : [Prisma.sql`r.owner = any(${[...owner]})`]),
     ...(name === undefined ? [] : [Prisma.sql`r.name = ${name}`]),
+    ...(label ?? []).map((text) => Prisma.sql`r.labels @> ${JSON.stringify(labelsOf([text]))}::jsonb`),
+    ...(group === undefined ? [] : [Prisma.sql`r.concurrency_group = ${group}`]),
     ...(createdAfter === undefined ? [] : [Prisma.sql`r.created_at > ${createdAfter}::timestamptz`]),
     ...(createdBefore === undefined ? [] : [Prisma.sql`r.created_at < ${createdBefore}::timestamptz`]),
     ...(like === null
@@ -103,6 +109,11 @@ const pageRow = z.object({
   cause: z.string().nullable(),
   verdict: runVerdict,
   priority: z.number().int(),
+  origin: z.unknown(),
+  source: z.unknown(),
+  labels: z.unknown(),
+  group: z.string().nullable(),
+  onNewer: z.string(),
   seq: z.number().int(),
   createdAt: z.date(),
   startedAt: z.date().nullable(),
@@ -144,6 +155,7 @@ async function readPage(db: Transaction, { matching, sort, after, count }: PageO
   ];
   const rows = await db.$queryRaw`
     select r.id, r.name, r.recipe_name as recipe, d.name || '@' || d.version as dataset, r.owner, r.state, r.cause, r.verdict, r.priority, r.seq,
+           r.origin, r.source, r.labels, r.concurrency_group as "group", r.on_newer as "onNewer",
            r.created_at as "createdAt", r.started_at as "startedAt", r.finished_at as "finishedAt", r.updated_at as "updatedAt",
            r.map_best as "mapBest", r.map_last as "mapLast", r.gpu_seconds + coalesce(live.seconds, 0)::float8 as "gpuSeconds", wanted.key
       from (select * from (${Prisma.join(ranges, ' union all ')}) ranges order by part, key ${direction}, id ${direction} limit ${count}) wanted
@@ -188,6 +200,7 @@ function itemOf(
 ): RunListItem {
   return {
     ...run,
+    ...contextOf(run),
     steps: {
       total: steps.length,
       done: steps.filter(({ state }) => isDoneStep(state)).length,

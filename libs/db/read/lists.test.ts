@@ -67,6 +67,12 @@ describe('pages', () => {
     expect(await names({ q: 't_100%' })).toEqual(['three']);
     expect(await names({ q: 'o%e' })).toEqual([]);
     expect(await names({ projectId: 'other' })).toEqual([]);
+    await prisma.run.updateMany({ where: { name: { in: ['one', 'two'] } }, data: { labels: { team: 'search', tier: '' }, group: 'g' } });
+    await prisma.run.updateMany({ where: { name: 'two' }, data: { labels: { team: 'search', 'example.com/tier': 'night' } } });
+    expect(await names({ label: ['team=search'] })).toEqual(['two', 'one']);
+    expect(await names({ label: ['team=search', 'example.com/tier=night'] })).toEqual(['two']);
+    expect(await names({ label: ['team=search'], state: ['failed'], group: 'g' })).toEqual(['one']);
+    expect(await names({ label: ['team=se'] })).toEqual([]);
   });
 
   test('runs are sorted by any column in both directions, page by page, those without a score last', async () => {
@@ -144,6 +150,10 @@ describe('pages', () => {
       );
       expect(JSON.stringify(plan), column).toMatch(/Index (Only )?Scan Backward/);
     }
+    await prisma.$executeRaw`update run set labels = '{"team": "search"}' where id in (select id from run limit 20)`;
+    await prisma.$executeRaw`analyze run`;
+    const plan = await prisma.$queryRaw`explain select count(*) from run r where project_id = 'default' and labels @> '{"team": "search"}'`;
+    expect(JSON.stringify(plan)).toContain('run_labels_idx');
   });
 
   test.each(['x', 'WzFd', ''])('an invalid cursor (%j) is rejected', async (cursor) => {

@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import { datasetReference, safeName, timestamp } from './names.ts';
+import { writtenText } from './text.ts';
+
+// Where a run comes from: who or what started it, from which commit, and how it is labelled.
+
+/** Who or what started a run. */
+export const runOrigin = z.discriminatedUnion('kind', [
+  /** A call of a person or of a program, such as a CI job. The owner says whose. */
+  z.object({ kind: z.literal('person') }),
+  /** A delivery of a code host or another program to a trigger. */
+  z.object({ kind: z.literal('trigger'), trigger: safeName, delivery: writtenText(200, { least: 1 }) }),
+  /** A schedule, at the time for which the run was due. */
+  z.object({ kind: z.literal('schedule'), schedule: safeName, dueAt: timestamp }),
+  /** A new version of a dataset, to which the schedule is bound. */
+  z.object({ kind: z.literal('dataset'), dataset: datasetReference, schedule: safeName }),
+]);
+export type RunOrigin = z.infer<typeof runOrigin>;
+export const byPerson: RunOrigin = { kind: 'person' };
+
+/** A page of a code host, for a link: printable ASCII, as URLs are. */
+const webAddress = z.string().regex(/^https?:\/\/[!-~]{1,1990}$/, 'use an address that begins with https:// or http://');
+
+/** The commit that a run was started for. */
+export const runSource = z.strictObject({
+  provider: z.enum(['github', 'gitlab', 'other']),
+  /** `owner/name`, or the path of a project. */
+  repository: writtenText(300, { least: 1 }),
+  commit: z.string().regex(/^[0-9a-f]{7,64}$/, 'use 7 to 64 hexadecimal digits in lower case'),
+  /** The branch or tag; for a pull request, the branch that it would merge. */
+  ref: writtenText(255, { least: 1 }),
+  /** The number of the pull or merge request. */
+  pullRequest: z.number().int().min(1).max(2_147_483_647).nullable(),
+  /** The page of the pull request, or of the commit. */
+  url: webAddress.nullable(),
+});
+export type RunSource = z.infer<typeof runSource>;
+
+const labelWord = '[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?';
+const labelPrefix = '(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?';
+
+/** Keys and values as Kubernetes has them: `team=search`, `example.com/tier=nightly`; a value may be empty. */
+export const labelKey = z
+  .string()
+  .regex(
+    new RegExp(`^${labelPrefix}${labelWord}$`),
+    'use letters, digits, dot, dash and underscore, with a letter or digit at both ends, at most 63 characters; a prefix such as example.com/ may come first',
+  );
+export const labelValue = z
+  .string()
+  .regex(
+    new RegExp(`^(?:${labelWord})?$`),
+    'use letters, digits, dot, dash and underscore, with a letter or digit at both ends, at most 63 characters',
+  );
+export const maxLabels = 16;
+export const runLabels = z
+  .record(labelKey, labelValue)
+  .refine((labels) => Object.keys(labels).length <= maxLabels, `at most ${maxLabels} labels`);
+export type RunLabels = z.infer<typeof runLabels>;
+
+/** A label in a query or an option: `key=value`. */
+export const labelText = z
+  .string()
+  .regex(new RegExp(`^${labelPrefix}${labelWord}=(?:${labelWord})?$`), 'use KEY=VALUE, such as team=search');
+
+/** The labels of texts such as `team=search`; of a repeated key, the last one counts. */
+export const labelsOf = (texts: readonly string[]): RunLabels =>
+  Object.fromEntries(texts.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]));
+
+/** What becomes of a run that is running when a newer one enters its group: the newer one waits for it, or it is cancelled. */
+export const onNewer = z.enum(['queue', 'cancel']);
+export type OnNewer = z.infer<typeof onNewer>;
+
+/** The fields of a run that say where it comes from. */
+export const runContext = z.object({
+  origin: runOrigin,
+  source: runSource.nullable(),
+  labels: runLabels,
+  /** Its concurrency group: of the runs of a group, one runs its steps and at most one waits. */
+  group: safeName.nullable(),
+  onNewer,
+});
+export type RunContext = z.infer<typeof runContext>;
