@@ -1,14 +1,14 @@
 import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
 import { listen, wakeChannel } from '@cairn/db';
-import { type Leadership, recordPools } from '@cairn/engine';
+import { type Leadership, noteBudgets, recordPools } from '@cairn/engine';
 import { admitOnce, hasMoreRoom, type RoomReadings } from './admission.ts';
 import type { ApiHealth } from './health.ts';
 import { type ControllerParts, createTrigger, type LeaderParts } from './parts.ts';
 import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { reconcileOnce, watchOnce } from './watching.ts';
 
-const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000 };
+const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000, budgets: 60_000 };
 /** How long launches in progress may take to end when the lead is lost. */
 const launchLimitMs = 5_000;
 
@@ -29,7 +29,7 @@ export async function runLeader(parts: ControllerParts, health: ApiHealth, lead:
   await Promise.all([stop(), launches?.close(launchLimitMs)]);
 }
 
-/** Starts the three loops. Returns a function that stops them. */
+/** Starts the loops. Returns a function that stops them. */
 function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unknown) => void): () => Promise<void> {
   const { signal, log } = leader;
   const readings: RoomReadings = new Map();
@@ -53,6 +53,7 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
     },
   });
   const reconcile = createTrigger({ everyMs: intervalMs.reconcile, onError, work: () => reconcileOnce(leader) });
+  const budgets = createTrigger({ everyMs: intervalMs.budgets, onError, work: () => noteBudgets(leader.ctx, leader.lead) });
   listen({
     url: leader.databaseUrl,
     channels: [wakeChannel],
@@ -62,10 +63,10 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
     signal,
   });
   const unsubscribe = [...leader.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
-  for (const trigger of [admission, watch, reconcile]) trigger.fire();
+  for (const trigger of [admission, watch, reconcile, budgets]) trigger.fire();
   return async () => {
     if (timer) clearTimeout(timer);
     for (const stop of unsubscribe) stop();
-    await Promise.all([admission.close(), watch.close(), reconcile.close()]);
+    await Promise.all([admission.close(), watch.close(), reconcile.close(), budgets.close()]);
   };
 }

@@ -10,6 +10,8 @@ import {
   attemptView,
   attentionView,
   auditPage,
+  budgetList,
+  type budgetRequest,
   type cancelRequest,
   checkpointList,
   type comparisonQuery,
@@ -240,6 +242,13 @@ function serviceCalls({ send }: Requester) {
 
     /** GPU time of a period by one property of the attempts, those that held most first. */
     readLedger,
+    listBudgets: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'budgets'], repeatable: true, answer: budgetList }, options),
+    /** Sets or changes the budget of `owner:NAME` or `label:KEY=VALUE`. Repeating it changes nothing. */
+    setBudget: (scope: string, body: z.input<typeof budgetRequest>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: ['v1', 'budgets', scope], body, repeatable: true, answer: budgetList }, options),
+    removeBudget: (scope: string, options?: RequestOptions) =>
+      send({ method: 'DELETE', path: ['v1', 'budgets', scope], repeatable: false, answer: budgetList }, options),
     eachLedgerRow: (query: LedgerInput, options?: RequestOptions): AsyncGenerator<LedgerRow, void, void> =>
       eachItem((cursor) => readLedger(cursor === undefined ? query : { ...query, cursor }, options)),
 
@@ -291,6 +300,10 @@ function runCalls({ open, send }: Requester) {
 
     getRun: (runId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: [...runs, runId], repeatable: true, answer: runView }, options),
+
+    /** Lets a held run start. */
+    releaseRun: (runId: string, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'release'], repeatable: false, answer: runView }, options),
 
     cancelRun: (runId: string, body: z.input<typeof cancelRequest> = {}, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'cancel'], body, repeatable: false, answer: runView }, options),

@@ -1,6 +1,7 @@
 export * from './administration.ts';
 export * from './artifact-details.ts';
 export * from './attention.ts';
+export * from './budgets.ts';
 export * from './cairn-error.ts';
 export * from './catalogue.ts';
 export * from './curves.ts';

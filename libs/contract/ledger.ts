@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { idOf, timestamp } from './names.ts';
+import { labelGroupingPattern, labelText } from './origin.ts';
 import { givenTime, pageQuery } from './rest.ts';
 import { attemptCause } from './states.ts';
 import { writtenText } from './text.ts';
@@ -8,18 +9,24 @@ import { writtenText } from './text.ts';
 export const lossCause = z.enum([...attemptCause.options, 'cancelled']);
 export type LossCause = z.infer<typeof lossCause>;
 
-const groupings = ['owner', 'run', 'step', 'attempt', 'pool', 'cause'] as const;
-/** What the ledger adds up by. */
-export const ledgerGrouping = z.enum(groupings);
+/** What the ledger adds up by: a property of the attempts, or the value of a label of their runs. */
+export const ledgerProperty = z.enum(['owner', 'run', 'step', 'attempt', 'pool', 'cause']);
+export type LedgerProperty = z.infer<typeof ledgerProperty>;
+export const ledgerGrouping = z.union([ledgerProperty, z.string().regex(labelGroupingPattern, 'use label:KEY, such as label:team')]);
 export type LedgerGrouping = z.infer<typeof ledgerGrouping>;
+/** The key of the label that a grouping names; null for a property. */
+export const labelOfGrouping = (by: LedgerGrouping): string | null => (by.startsWith('label:') ? by.slice('label:'.length) : null);
 
 /** GET /v1/ledger: GPU time of a period, by one property of the attempts. */
 export const ledgerQuery = pageQuery.extend({
-  by: ledgerGrouping.default('owner').describe('`step` adds up by the name of the step, over all runs or those of `run` or `owner`.'),
+  by: ledgerGrouping
+    .default('owner')
+    .describe('One of these, or `label:KEY`. `step` adds up by the name of the step, over all runs or those of `run` or `owner`.'),
   from: givenTime.optional().describe('The beginning of the period; default: of the current month (UTC).'),
   to: givenTime.optional().describe('The end of the period, not included; default: now.'),
   owner: writtenText(63, { least: 1 }).optional().describe('Only runs of this owner.'),
   run: idOf('run').optional().describe('Only this run.'),
+  label: labelText.optional().describe('Only runs with this label, `key=value`.'),
 });
 export type LedgerQuery = z.output<typeof ledgerQuery>;
 

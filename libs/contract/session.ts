@@ -11,9 +11,11 @@ export const callerActions = {
   'run.submit': 'submitter',
   'run.cancel': 'submitter',
   'run.retry': 'submitter',
+  'run.release': 'admin',
   'dataset.add': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
+  'budget.manage': 'admin',
   'token.manage': 'admin',
   'audit.read': 'admin',
 } as const satisfies Record<string, TokenRole>;

@@ -21,7 +21,7 @@ function reachable<S extends string>(table: Readonly<Record<S, { next: readonly 
   return found;
 }
 
-test('every state can be reached from the first one, except `held`, which nothing sets yet', () => {
+test('every state can be reached from the first one', () => {
   expect([...reachable(runStates, 'held')].toSorted()).toEqual(runState.options.toSorted());
   expect([...reachable(stepStates, 'blocked')].toSorted()).toEqual(stepState.options.toSorted());
   expect([...reachable(attemptStates, 'created')].toSorted()).toEqual(attemptState.options.toSorted());
@@ -29,11 +29,12 @@ test('every state can be reached from the first one, except `held`, which nothin
 
 test('an ended attempt stays ended; an ended run or step starts again only by a retry', () => {
   for (const state of attemptState.options) if (!isLiveAttempt(state)) expect(attemptStates[state].next).toEqual([]);
-  for (const state of runState.options) if (isEndedRun(state)) expect(runStates[state].next).toEqual(['running']);
+  for (const state of runState.options) if (isEndedRun(state)) expect(runStates[state].next).toEqual(['running', 'held']);
   for (const state of stepState.options) if (isEndedStep(state)) expect(stepStates[state].next).toEqual(['blocked']);
 });
 
-test('a run can be cancelled until it ends, and retried after it ended', () => {
+test('a run can be cancelled until it ends, released while it is held, and retried after it ended', () => {
+  expect(statesThatAllow('release')).toEqual(['held']);
   expect(statesThatAllow('cancel')).toEqual(['held', 'queued', 'running']);
   expect(statesThatAllow('retry')).toEqual(runState.options.filter(isEndedRun));
   for (const state of statesThatAllow('cancel')) expect(mayFollow(runStates, state, 'cancelling')).toBe(true);

@@ -7,6 +7,7 @@ export type AuditAction =
   | 'run.submit'
   | 'run.cancel'
   | 'run.retry'
+  | 'run.release'
   | 'run.judge'
   | 'dataset.add'
   | 'weights.import'
@@ -19,6 +20,8 @@ export type AuditAction =
   | 'session.start'
   | 'session.end'
   | 'garbage.collect'
+  | 'budget.set'
+  | 'budget.remove'
   | 'call.refused';
 
 export type AuditChange = {

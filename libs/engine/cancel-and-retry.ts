@@ -1,5 +1,6 @@
 import { CairnError, isDoneStep } from '@cairn/contract';
 import { audit } from './audit.ts';
+import { whyHeld } from './budgets.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
@@ -34,13 +35,27 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
       changeRun(run, { noReuse: run.noReuse });
     }
+    const held = await whyHeld(run.tx, run);
     const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     for (const step of reset) block(run, step);
     changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
-    moveRun(run, 'running', null);
+    moveRun(run, held === null ? 'running' : 'held', held);
     const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     await audit(run.tx, actor, { action: 'run.retry', target: run.id, before, after, details: { from } });
     emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`, {});
+  });
+}
+
+/** Lets a held run start, or continue if it was held as it was retried, whatever held it. */
+export async function releaseRun(ctx: EngineContext, runId: string, actor: Actor): Promise<void> {
+  await withRun(ctx, runId, async (run) => {
+    if (run.projectId !== actor.projectId) throw new CairnError('not_found', `run ${runId} not found`);
+    requireAction(run, 'release');
+    const { startedAt, cause } = await run.tx.run.findUniqueOrThrow({ where: { id: run.id }, select: { startedAt: true, cause: true } });
+    changeRun(run, { cause: null });
+    moveRun(run, startedAt === null ? 'queued' : 'running', null);
+    await audit(run.tx, actor, { action: 'run.release', target: run.id, before: { state: 'held', cause }, after: { state: run.state } });
+    emit(run, 'note', `${actor.name} released ${run.name}`, {});
   });
 }
 

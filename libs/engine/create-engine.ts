@@ -2,7 +2,8 @@ import { finishAttempt, startAttempt } from './attempts/lifecycle.ts';
 import { report } from './attempts/report.ts';
 import { claimShard, commitShard, releaseShard } from './attempts/shards.ts';
 import { attemptSpec } from './attempts/spec.ts';
-import { cancelRun, retryRun } from './cancel-and-retry.ts';
+import { removeBudget, setBudget } from './budgets.ts';
+import { cancelRun, releaseRun, retryRun } from './cancel-and-retry.ts';
 import type { Engine, EngineContext } from './engine.ts';
 import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
@@ -18,6 +19,9 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
+    releaseRun: (runId, actor) => releaseRun(ctx, runId, actor),
+    setBudget: (scope, budget, actor) => setBudget(ctx, scope, budget, actor),
+    removeBudget: (scope, actor) => removeBudget(ctx, scope, actor),
     recordJudgement: (runId, judgement, actor) => recordJudgement(ctx, runId, judgement, actor),
     setAlias: (name, change, actor) => setAlias(ctx, name, change, actor),
     rollBackAlias: (name, reason, actor) => rollBackAlias(ctx, name, reason, actor),

@@ -1,5 +1,7 @@
 import type {
   AttemptSpec,
+  BudgetScope,
+  budgetRequest,
   ClaimRequest,
   FinishRequest,
   GcResult,
@@ -16,6 +18,7 @@ import type {
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger } from '@cairn/runtime';
+import type { z } from 'zod';
 import type { BuiltinRecipe } from './recipes.ts';
 
 /**
@@ -44,6 +47,9 @@ export type Engine = {
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
+  releaseRun(runId: string, actor: Actor): Promise<void>;
+  setBudget(scope: BudgetScope, budget: z.output<typeof budgetRequest>, actor: Actor): Promise<void>;
+  removeBudget(scope: BudgetScope, actor: Actor): Promise<void>;
   /** Stores what a quality gate decided about a run that succeeded. */
   recordJudgement(runId: string, judgement: Judgement, actor: Actor): Promise<void>;
   setAlias(

@@ -1,5 +1,6 @@
 export { stagingPrefix } from './attempts/spec.ts';
 export { type AuditChange, audit } from './audit.ts';
+export { noteBudgets } from './budgets.ts';
 export { createEngine } from './create-engine.ts';
 export { type Actor, defaultLimits, type Engine, type EngineContext, type EngineLimits } from './engine.ts';
 export {

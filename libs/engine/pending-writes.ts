@@ -84,6 +84,7 @@ type NewRun = {
   labels: RunLabels;
   group: string | null;
   onNewer: OnNewer;
+  expectedGpuMs: number | null;
 } & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
 
 export type NewStep = {
@@ -185,6 +186,7 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>>
   origin: 'origin',
   source: 'source',
   labels: 'labels',
+  expectedGpuMs: 'expected_gpu_ms',
   group: 'concurrency_group',
   onNewer: 'on_newer',
   seq: 'seq',

@@ -8,6 +8,7 @@ import {
   type KindAndSettings,
   mayFollow,
   type RunAction,
+  type RunLabels,
   type RunState,
   runStates,
   type StepState,
@@ -66,6 +67,7 @@ export type RunWork = {
   name: string;
   projectId: string;
   owner: string;
+  labels: RunLabels;
   state: RunState;
   seq: number;
   noReuse: boolean | string[];
@@ -80,7 +82,7 @@ export type RunWork = {
   alsoSettle: Set<string>;
 };
 
-export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'state' | 'seq' | 'noReuse' | 'dataset'>;
+export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'labels' | 'state' | 'seq' | 'noReuse' | 'dataset'>;
 
 /** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */
 export function runWork(ctx: EngineContext, tx: Transaction, run: RunRow, steps: WorkStep[], alsoSettle: Set<string>): RunWork {

@@ -1,69 +1,16 @@
-import { byPerson, CairnError, liveRunStates, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
+import { byPerson, CairnError, liveRunStates, type RunOrigin, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
-import { expandRecipe, loaderBytes, refuseMixedFeatures, rulesOf, type StepPlan } from '@cairn/domain';
-import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
+import { loaderBytes, rulesOf, type StepPlan } from '@cairn/domain';
+import { canonicalJson, newId, sha256 } from '@cairn/runtime';
 import { audit } from './audit.ts';
+import { expectedTime, whyHeld } from './budgets.ts';
+import { checkSubmission } from './check-submission.ts';
 import type { Given } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
-import { type ExternalInputs, findExternalInputs, givenTo, refuseAbsentWeights } from './external-inputs.ts';
+import { givenTo, refuseAbsentWeights } from './external-inputs.ts';
 import type { NewStep } from './pending-writes.ts';
-import { resolveRecipe } from './recipes.ts';
-import { emit, runWork, type WorkStep } from './run-work.ts';
+import { changeRun, emit, runWork, type WorkStep } from './run-work.ts';
 import { settleAndWrite } from './with-run.ts';
-
-/** A validated submission: everything that a run is created from. */
-export type Submission = {
-  recipe: Recipe;
-  plan: StepPlan[];
-  inputs: ExternalInputs;
-  dataset: { id: string; name: string; version: number; digest: string };
-  noReuse: boolean | string[];
-};
-
-/**
- * Validates a submission without writing anything.
- *
- * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset, inputs from outside), `model_mismatch`,
- *   `invalid_request` (noReuse)
- */
-export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
-  const recipe = resolveRecipe(ctx, request);
-  const plan = expandRecipe(recipe, request.until);
-  const wanted = request.dataset ?? recipe.dataset;
-  if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} does not name a dataset; set \`dataset\``);
-  const dataset = await findDataset(ctx, wanted, projectId);
-  if (Array.isArray(request.noReuse)) {
-    const names = plan.map((step) => step.name);
-    const unknown = request.noReuse.filter((name) => !names.includes(name));
-    if (unknown.length > 0)
-      throw new CairnError(
-        'invalid_request',
-        `noReuse names ${unknown.join(', ')}, which is not a step of the run${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} The steps are ${names.join(', ')}`,
-      );
-  }
-  const inputs = await findExternalInputs(ctx, plan, projectId);
-  refuseMixedFeatures(plan, inputs.of);
-  return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
-}
-
-async function findDataset(ctx: EngineContext, wanted: string, projectId: string) {
-  const [name = '', version] = wanted.split('@');
-  const dataset = await ctx.prisma.dataset.findFirst({
-    where: { projectId, name, ...(version === undefined ? {} : { version: Number(version) }) },
-    orderBy: { version: 'desc' },
-    select: { id: true, name: true, version: true, digest: true },
-  });
-  if (dataset) return dataset;
-  const newest = await ctx.prisma.dataset.findFirst({
-    where: { projectId, name },
-    orderBy: { version: 'desc' },
-    select: { version: true },
-  });
-  if (newest) throw new CairnError('not_found', `dataset ${name} has no version ${version}; its newest is ${name}@${newest.version}`);
-  const names = await ctx.prisma.dataset.findMany({ where: { projectId }, distinct: ['name'], select: { name: true }, take: 10 });
-  const known = names.length > 0 ? `the datasets are ${names.map((row) => row.name).join(', ')}` : 'none is registered yet';
-  throw new CairnError('not_found', `dataset ${wanted} not found; ${known}. Register it with \`cairn dataset add\` or POST /v1/datasets`);
-}
 
 /**
  * Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created.
@@ -80,17 +27,27 @@ export async function submitRun(
   const requestDigest = digestOf(request);
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
-  const { recipe, plan, inputs, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
+  const submission = await checkSubmission(ctx, request, actor.projectId);
+  const { recipe, plan, inputs, dataset, noReuse } = submission;
   refuseAbsentWeights(plan, inputs);
   const runId = newId('run');
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
   await checkRunQuotas(ctx, ctx.prisma, owner);
   const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
+  const expectedGpuMs = await expectedTime(ctx, submission, { ...owner, labels: request.labels });
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
-      const run = runWork(ctx, tx, { id: runId, ...owner, name, state: 'queued', seq: 0, noReuse, dataset }, steps, new Set());
+      const held = await whyHeld(tx, { ...owner, labels: request.labels });
+      const state = held === null ? 'queued' : 'held';
+      const run = runWork(
+        ctx,
+        tx,
+        { id: runId, ...owner, labels: request.labels, name, state, seq: 0, noReuse, dataset },
+        steps,
+        new Set(),
+      );
       run.pending.made = {
         run: {
           id: runId,
@@ -99,7 +56,7 @@ export async function submitRun(
           recipeName: recipe.name,
           recipe,
           datasetId: dataset.id,
-          state: 'queued',
+          state,
           priority: request.priority,
           noReuse,
           idempotencyKey,
@@ -114,13 +71,19 @@ export async function submitRun(
           labels: request.labels,
           group: request.group ?? null,
           onNewer: request.onNewer,
+          expectedGpuMs,
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
-      emit(run, 'run', `${name} was ${startedBy(origin, actor)}`, { state: 'queued' });
+      emit(run, 'run', `${name} was ${startedBy(origin, actor)}`, { state });
+      if (held !== null) {
+        changeRun(run, { cause: held });
+        emit(run, 'run', `${name} is held: ${held}`, { state, cause: held });
+      }
       const after = {
         ...{ name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority },
         ...(origin.kind === 'person' ? {} : { origin }),
+        ...(held === null ? {} : { state, held }),
       };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);

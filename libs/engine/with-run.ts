@@ -37,6 +37,7 @@ const runRow = z.object({
   name: z.string(),
   projectId: z.string(),
   owner: z.string(),
+  labels: z.record(z.string(), z.string()),
   state: states.run,
   seq: z.number().int(),
   noReuse: noReuseColumn,
@@ -79,7 +80,7 @@ const stepRow = kindAndSettings.and(
 /** Two statements: the second must see what was committed while the first waited for the lock. */
 async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {
   const runs = await tx.$queryRaw<unknown[]>`
-    select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
+    select r.id, r.name, r.project_id as "projectId", r.owner, r.labels, r.state, r.seq, r.no_reuse as "noReuse",
            jsonb_build_object('digest', d.digest) as dataset
       from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
   if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);

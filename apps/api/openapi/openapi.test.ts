@@ -22,6 +22,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     components: { securitySchemes: { token: { scheme: 'bearer' }, session: { in: 'cookie', name: 'cairn_session' } } },
   });
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
+    'DELETE /v1/budgets/{scope}',
     'DELETE /v1/models/{name}/aliases/{alias}',
     'DELETE /v1/session',
     'DELETE /v1/tokens/{id}',
@@ -38,6 +39,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/attempts/{id}/tensorboard/{name}',
     'GET /v1/attention',
     'GET /v1/audit',
+    'GET /v1/budgets',
     'GET /v1/comparison',
     'GET /v1/datasets',
     'GET /v1/datasets/{name}',
@@ -73,9 +75,11 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'POST /v1/runs',
     'POST /v1/runs/{id}/cancel',
     'POST /v1/runs/{id}/gate',
+    'POST /v1/runs/{id}/release',
     'POST /v1/runs/{id}/retry',
     'POST /v1/session',
     'POST /v1/tokens',
+    'PUT /v1/budgets/{scope}',
     'PUT /v1/models/{name}/aliases/{alias}',
     'PUT /v1/weights/{name}',
   ]);
@@ -142,6 +146,7 @@ test('an optional body is not required', () => {
     setAlias: true,
     judgeRun: true,
     rollBackAlias: true,
+    setBudget: true,
     addDataset: true,
     createToken: true,
     cancelRun: false,

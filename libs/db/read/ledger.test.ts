@@ -1,4 +1,4 @@
-import { type AttemptState, attemptState, type LedgerGrouping, ledgerGrouping, lossCause } from '@cairn/contract';
+import { type AttemptState, attemptState, type LedgerGrouping, ledgerProperty, lossCause } from '@cairn/contract';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import { readLedger } from './ledger.ts';
@@ -43,7 +43,7 @@ async function insert(attempts: History): Promise<void> {
   await prisma.pool.createMany({ data: [{ name: 'a100', executor: 'process', slots: 64, position: 0, gpuHourPrice: 2 }] });
   const made: { id: string; runId: string }[][] = [];
   for (const [index, owner] of owners.entries()) {
-    const { id } = await rows.addRun({ owner, name: `run-${index}` });
+    const { id } = await rows.addRun({ owner, name: `run-${index}`, labels: index === 0 ? {} : { team: `t${index}` } });
     const steps = [await rows.addStep(id, { name: 'first' }), await rows.addStep(id, { name: 'second', position: 1 })];
     made.push(steps);
   }
@@ -96,7 +96,7 @@ test('by every grouping and in every period, the sums are the times of the attem
     fc.asyncProperty(history, fc.tuple(moment, moment, moment), async (attempts, cuts) => {
       await insert(attempts);
       const [from = 0, middle = 0, to = 0] = cuts.toSorted((a, b) => a - b);
-      for (const by of ledgerGrouping.options) {
+      for (const by of [...ledgerProperty.options, 'label:team']) {
         const { total, items } = await ledgerOf(by, from, to);
         expect(ms(total.held)).toBe(heldIn(attempts, from, to));
         for (const amounts of [total, ...items]) {

@@ -1,4 +1,15 @@
-import { CairnError, type LedgerAmounts, type LedgerGrouping, type LedgerPage, type LossCause, lossCause } from '@cairn/contract';
+import {
+  CairnError,
+  type LedgerAmounts,
+  type LedgerGrouping,
+  type LedgerPage,
+  type LedgerProperty,
+  type LossCause,
+  labelOfGrouping,
+  labelsOf,
+  ledgerProperty,
+  lossCause,
+} from '@cairn/contract';
 import { z } from 'zod';
 import { listOfStates, type Transaction } from '../client.ts';
 import { Prisma } from '../generated/client.ts';
@@ -12,6 +23,8 @@ export type LedgerArgs = PageArgs & {
   to?: string | undefined;
   owner?: string | undefined;
   run?: string | undefined;
+  /** `key=value`. */
+  label?: string | undefined;
 };
 
 const nothing = Prisma.sql`''`;
@@ -20,23 +33,33 @@ const nothing = Prisma.sql`''`;
  * For each grouping: the key of a row and its name, from the columns of an attempt `a` or, for what reuse saved, of a reused step alone;
  * and the run it belongs to.
  */
+type Grouping = Record<'attempt' | 'reused' | 'name' | 'reusedName' | 'run', Prisma.Sql>;
+
+const none = Prisma.sql`null`;
+const ofRun = (column: Prisma.Sql): Grouping => ({ attempt: column, reused: column, name: column, reusedName: column, run: none });
+const ofAttempt = (column: Prisma.Sql): Grouping => ({ attempt: column, reused: nothing, name: column, reusedName: nothing, run: none });
+
 const groupings = {
-  owner: { attempt: Prisma.sql`r.owner`, reused: Prisma.sql`r.owner`, name: Prisma.sql`r.owner`, run: Prisma.sql`null` },
-  run: { attempt: Prisma.sql`r.id`, reused: Prisma.sql`r.id`, name: Prisma.sql`r.name`, run: Prisma.sql`r.id` },
-  step: { attempt: Prisma.sql`s.name`, reused: Prisma.sql`s.name`, name: Prisma.sql`s.name`, run: Prisma.sql`null` },
-  attempt: {
-    ...{ attempt: Prisma.sql`a.id`, reused: nothing, run: Prisma.sql`r.id` },
-    name: Prisma.sql`r.name || '/' || s.name || '/' || a.ordinal`,
-  },
-  pool: { attempt: Prisma.sql`a.pool`, reused: nothing, name: Prisma.sql`a.pool`, run: Prisma.sql`null` },
-  cause: { attempt: Prisma.sql`coalesce(loss, '')`, reused: nothing, name: Prisma.sql`coalesce(loss, '')`, run: Prisma.sql`null` },
-} as const satisfies Record<LedgerGrouping, Record<'attempt' | 'reused' | 'name' | 'run', Prisma.Sql>>;
+  owner: ofRun(Prisma.sql`r.owner`),
+  run: { ...ofRun(Prisma.sql`r.id`), name: Prisma.sql`r.name`, reusedName: Prisma.sql`r.name`, run: Prisma.sql`r.id` },
+  step: ofRun(Prisma.sql`s.name`),
+  attempt: { ...ofAttempt(Prisma.sql`a.id`), name: Prisma.sql`r.name || '/' || s.name || '/' || a.ordinal`, run: Prisma.sql`r.id` },
+  pool: ofAttempt(Prisma.sql`a.pool`),
+  cause: ofAttempt(Prisma.sql`coalesce(loss, '')`),
+} as const satisfies Record<LedgerProperty, Grouping>;
+
+function groupingOf(by: LedgerGrouping): Grouping {
+  const label = labelOfGrouping(by);
+  return label === null ? groupings[ledgerProperty.parse(by)] : ofRun(Prisma.sql`coalesce(r.labels->>${label}, '')`);
+}
 
 /** What the rows without a key are. */
 const unnamed = {
   ...{ owner: '(unknown)', run: '(unknown)', step: '(unknown)' },
   ...{ attempt: '(reused results)', pool: '(reused results)', cause: '(no failure)' },
-} as const satisfies Record<LedgerGrouping, string>;
+} as const satisfies Record<LedgerProperty, string>;
+const unnamedOf = (by: LedgerGrouping): string =>
+  labelOfGrouping(by) === null ? unnamed[ledgerProperty.parse(by)] : '(without this label)';
 
 /** The cause of a loss; one that a later release wrote counts as the infrastructure's, so that its time is in the sum. */
 const lossOf = Prisma.sql`case a.state when 'cancelled' then 'cancelled' when 'preempted' then 'preemption'
@@ -57,7 +80,11 @@ const amountsRow = z.object({
 });
 const ledgerRows = amountsRow.extend({ isTotal: z.boolean(), key: z.string(), name: z.string().nullable(), runId: z.string().nullable() });
 
-const cursorKey = z.tuple([keyText, z.number(), keyText]);
+const cursorTime = z.iso
+  .datetime()
+  .max(64)
+  .transform((text) => new Date(text));
+const cursorKey = z.tuple([cursorTime, z.number().int().min(0), keyText]);
 
 /** The milliseconds times slots that a stretch of an attempt has in the period. */
 const within = (first: Prisma.Sql, last: Prisma.Sql, from: Date, to: Date): Prisma.Sql =>
@@ -71,19 +98,20 @@ const within = (first: Prisma.Sql, last: Prisma.Sql, from: Date, to: Date): Pris
  */
 export async function readLedger(
   db: Transaction,
-  { projectId, by, limit, owner, run, ...given }: LedgerArgs,
+  { projectId, by, limit, owner, run, label, ...given }: LedgerArgs,
   now = new Date(),
 ): Promise<LedgerPage> {
   const after = decodeCursor(given.cursor, cursorKey);
-  const asOf = after === null ? now : new Date(after[0]);
+  const asOf = after === null ? now : after[0];
   const from = new Date(given.from ?? Date.UTC(asOf.getUTCFullYear(), asOf.getUTCMonth()));
   const to = new Date(given.to ?? asOf);
   if (to < from) throw new CairnError('invalid_request', `the period ends at ${isoTime(to)}, before it begins at ${isoTime(from)}`);
   // Nothing is known of the time after the first page.
   const until = to < asOf ? to : asOf;
-  const group = groupings[by];
+  const group = groupingOf(by);
   const ofRuns = Prisma.sql`r.project_id = ${projectId}
-    ${owner === undefined ? Prisma.empty : Prisma.sql`and r.owner = ${owner}`} ${run === undefined ? Prisma.empty : Prisma.sql`and r.id = ${run}`}`;
+    ${owner === undefined ? Prisma.empty : Prisma.sql`and r.owner = ${owner}`} ${run === undefined ? Prisma.empty : Prisma.sql`and r.id = ${run}`}
+    ${label === undefined ? Prisma.empty : Prisma.sql`and r.labels @> ${JSON.stringify(labelsOf([label]))}::jsonb`}`;
   const position =
     after === null ? Prisma.empty : Prisma.sql`and (held < ${after[1]}::bigint or (held = ${after[1]}::bigint and key > ${after[2]}))`;
   const stretch = (first: Prisma.Sql, last: Prisma.Sql) => within(first, last, from, until);
@@ -108,8 +136,7 @@ export async function readLedger(
        cross join lateral (select ${lossOf} as loss) ended
        where a.pool <> 'tasks' and (a.ended_at > ${from} or a.ended_at is null) and b.queued < ${until} and ${ofRuns}
       union all
-      select ${group.reused}, ${by === 'step' || by === 'run' || by === 'owner' ? group.name : nothing},
-             ${by === 'attempt' ? Prisma.sql`null` : group.run}, null, false, null, 0, 0, 0, 0, 0, s.saved_gpu_ms, s.saved_cost
+      select ${group.reused}, ${group.reusedName}, ${by === 'attempt' ? none : group.run}, null, false, null, 0, 0, 0, 0, 0, s.saved_gpu_ms, s.saved_cost
         from step s join run r on r.id = s.run_id
        where s.saved_gpu_ms is not null and s.finished_at >= ${from} and s.finished_at < ${until} and ${ofRuns}
     ), added as (
@@ -143,7 +170,7 @@ export async function readLedger(
     total,
     items: shown.map((row) => ({
       key: row.key,
-      name: row.key === '' ? unnamed[by] : (row.name ?? row.key),
+      name: row.key === '' ? unnamedOf(by) : (row.name ?? row.key),
       runId: row.runId,
       ...amountsOf(row),
     })),

@@ -31,7 +31,7 @@ const count = (value: number): string => Math.floor(value).toLocaleString('en-US
 
 /** For each state of a run: what it does now, from its steps. */
 const sentences = {
-  held: () => 'is held',
+  held: (_, cause) => (cause === null ? 'is held' : `is held: ${cause}`),
   queued: sentenceOfLive,
   running: sentenceOfLive,
   cancelling: () => 'stops its attempts',

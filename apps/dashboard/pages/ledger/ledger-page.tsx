@@ -1,4 +1,12 @@
-import { type LedgerAmounts, type LedgerGrouping, type LedgerRow, ledgerGrouping, lossCause } from '@cairn/contract';
+import {
+  type LedgerAmounts,
+  type LedgerGrouping,
+  type LedgerProperty,
+  type LedgerRow,
+  labelOfGrouping,
+  ledgerProperty,
+  lossCause,
+} from '@cairn/contract';
 import { Button } from '@mantine/core';
 import { useInfiniteQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
@@ -18,7 +26,11 @@ const pageSize = 50;
 
 const groupingWords = {
   ...{ owner: 'Owner', run: 'Run', step: 'Step', attempt: 'Attempt', pool: 'Pool', cause: 'Cause of loss' },
-} as const satisfies Record<LedgerGrouping, string>;
+} as const satisfies Record<LedgerProperty, string>;
+const wordOf = (by: LedgerGrouping): string => {
+  const label = labelOfGrouping(by);
+  return label === null ? groupingWords[ledgerProperty.parse(by)] : `Label ${label}`;
+};
 
 /** What held time is made of, in the order of the bars. */
 const parts = [
@@ -60,7 +72,7 @@ export function LedgerPage() {
       />
       <Choices
         label="By"
-        options={ledgerGrouping.options}
+        options={ledgerProperty.options}
         current={by}
         words={groupingWords}
         search={(value) => ({ ...search, by: value })}
@@ -117,7 +129,7 @@ const cliOf = ({ by = 'owner', owner, run }: LedgerSearch, { from, to }: { from:
 type ChoicesProps<T extends string> = {
   label: string;
   options: readonly T[];
-  current: T;
+  current: string;
   words: Record<T, string>;
   search: (option: T) => LedgerSearch;
 };
@@ -195,7 +207,7 @@ function LedgerTable({
         <table className={classes.table}>
           <thead>
             <tr>
-              <th>{groupingWords[by]}</th>
+              <th>{wordOf(by)}</th>
               <th>Of the largest</th>
               <th data-number>Held</th>
               {parts.map(({ key, label, what }) => (
