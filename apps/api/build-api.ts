@@ -21,6 +21,7 @@ import { healthRoutes } from './routes/health.ts';
 import { metricsRoute } from './routes/metrics.ts';
 import { modelRoutes } from './routes/models.ts';
 import { recipeRoutes } from './routes/recipes.ts';
+import { retentionRoutes } from './routes/retention.ts';
 import { runRoutes } from './routes/runs.ts';
 import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
@@ -50,6 +51,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   weightsRoutes(app, deps);
   modelRoutes(app, deps);
   artifactRoutes(app, deps);
+  retentionRoutes(app, deps);
   const readScores = queryScoreReader(deps.store);
   evaluationRoutes(app, deps, readScores);
   gateRoutes(app, deps, readScores);

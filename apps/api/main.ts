@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { openDatabase } from '@cairn/db';
 import { createEngine, defaultLimits, loadRecipes } from '@cairn/engine';
 import { createLogger, createMetrics, readConfiguration, readDatasetRoots, runMain, useProxies } from '@cairn/runtime';
-import { openStore } from '@cairn/storage';
+import { openStore, removeFolder } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/secrets.ts';
 import { buildServers } from './build-servers.ts';
 import { apiConfiguration, megabyte } from './configuration.ts';
@@ -10,7 +10,6 @@ import { createEventFeed } from './events/feed.ts';
 import { findDashboard } from './http/dashboard.ts';
 import { awaitDatabase } from './http/database-fault.ts';
 import { boundsOf } from './server-bounds.ts';
-import { removerOf } from './storage-access.ts';
 
 /** How long the database may take to answer at the start. */
 const databaseLimitMs = 30_000;
@@ -53,7 +52,7 @@ await runMain({
       runLogBytes: configuration.CAIRN_RUN_LOG_MB * megabyte,
     };
     const ctx = { prisma, log, limits, recipes: await loadRecipes() };
-    const engine = createEngine(ctx, removerOf(store));
+    const engine = createEngine(ctx, (prefix, except) => removeFolder(store, prefix, except));
     const feed = createEventFeed({ prisma, databaseUrl: configuration.CAIRN_DATABASE_URL, log });
     closer.add('the event feed', () => feed.close());
     const { api, internal, metricsServer } = await buildServers(

@@ -15,6 +15,7 @@ import { addImport } from './commands/import.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
 import { addMini } from './commands/mini.ts';
+import { addRetention } from './commands/retention.ts';
 import { addRunCommands } from './commands/runs.ts';
 import { addScores } from './commands/scores.ts';
 import { addSearch } from './commands/search.ts';
@@ -93,6 +94,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   program.commandsGroup('The service:');
   addUp(registrar);
   addServiceCommands(registrar);
+  addRetention(registrar);
   addCosts(registrar);
   addTokens(registrar);
   program.commandsGroup('More:');

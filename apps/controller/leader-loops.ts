@@ -1,14 +1,15 @@
 import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
 import { listen, wakeChannel } from '@cairn/db';
-import { type Leadership, noteBudgets, recordPools } from '@cairn/engine';
+import { collectWhenDue, type Leadership, noteBudgets, recordPools } from '@cairn/engine';
+import { removeFolder } from '@cairn/storage';
 import { admitOnce, hasMoreRoom, type RoomReadings } from './admission.ts';
 import type { ApiHealth } from './health.ts';
 import { type ControllerParts, createTrigger, type LeaderParts } from './parts.ts';
 import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { reconcileOnce, watchOnce } from './watching.ts';
 
-const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000, budgets: 60_000 };
+const intervalMs = { admit: 5_000, watch: 1_000, reconcile: 2_000, budgets: 60_000, collect: 10 * 60_000 };
 /** How long launches in progress may take to end when the lead is lost. */
 const launchLimitMs = 5_000;
 
@@ -54,6 +55,14 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
   });
   const reconcile = createTrigger({ everyMs: intervalMs.reconcile, onError, work: () => reconcileOnce(leader) });
   const budgets = createTrigger({ everyMs: intervalMs.budgets, onError, work: () => noteBudgets(leader.ctx, leader.lead) });
+  const collection = createTrigger({
+    everyMs: intervalMs.collect,
+    onError,
+    work: async () => {
+      const remove = (prefix: string, except?: ReadonlySet<string>) => removeFolder(leader.store, prefix, except);
+      for (const { totals } of await collectWhenDue(leader.ctx, remove, leader.lead)) log.info({ ...totals }, 'collected garbage');
+    },
+  });
   listen({
     url: leader.databaseUrl,
     channels: [wakeChannel],
@@ -63,10 +72,10 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
     signal,
   });
   const unsubscribe = [...leader.executors.values()].map((executor) => executor.onChange(() => watch.fire()));
-  for (const trigger of [admission, watch, reconcile, budgets]) trigger.fire();
+  for (const trigger of [admission, watch, reconcile, budgets, collection]) trigger.fire();
   return async () => {
     if (timer) clearTimeout(timer);
     for (const stop of unsubscribe) stop();
-    await Promise.all([admission.close(), watch.close(), reconcile.close(), budgets.close()]);
+    await Promise.all([admission.close(), watch.close(), reconcile.close(), budgets.close(), collection.close()]);
   };
 }

@@ -49,6 +49,8 @@ import {
   type RunListItem,
   recipeList,
   recipeView,
+  type retentionPolicy,
+  retentionView,
   type retryRequest,
   runEventPage,
   type runListQuery,
@@ -242,6 +244,11 @@ function serviceCalls({ send }: Requester) {
 
     /** GPU time of a period by one property of the attempts, those that held most first. */
     readLedger,
+    getRetention: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'retention'], repeatable: true, answer: retentionView }, options),
+    /** Replaces the policy. Repeating it changes nothing. */
+    setRetention: (body: z.input<typeof retentionPolicy>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: ['v1', 'retention'], body, repeatable: true, answer: retentionView }, options),
     listBudgets: (options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'budgets'], repeatable: true, answer: budgetList }, options),
     /** Sets or changes the budget of `owner:NAME` or `label:KEY=VALUE`. Repeating it changes nothing. */
@@ -301,6 +308,9 @@ function runCalls({ open, send }: Requester) {
     getRun: (runId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: [...runs, runId], repeatable: true, answer: runView }, options),
 
+    /** Keeps the results of a run whatever the retention policy, or no longer. */
+    pinRun: (runId: string, isPinned: boolean, options?: RequestOptions) =>
+      send({ method: isPinned ? 'PUT' : 'DELETE', path: [...runs, runId, 'pin'], repeatable: true, answer: runView }, options),
     /** Lets a held run start. */
     releaseRun: (runId: string, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'release'], repeatable: false, answer: runView }, options),

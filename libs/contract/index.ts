@@ -22,6 +22,7 @@ export * from './recipe.ts';
 export * from './recipe-schema.ts';
 export * from './rerank-settings.ts';
 export * from './rest.ts';
+export * from './retention.ts';
 export * from './run-detail.ts';
 export * from './scores.ts';
 export * from './session.ts';

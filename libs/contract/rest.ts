@@ -149,6 +149,8 @@ export const stepView = z.object({
   failureCard: failureCard.nullable(),
   /** The artifact that the step made or reused. */
   artifact: z.object({ id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable(), prefix: z.string() }).nullable(),
+  /** The result that the step had, once the retention policy gave it up. */
+  removed: z.object({ kind: artifactKind, bytes: z.number().int(), at: timestamp }).nullable().default(null),
   /** Where a reused result comes from. */
   reusedFrom: z.object({ runId: idOf('run'), runName: z.string() }).nullable(),
   /**
@@ -200,6 +202,10 @@ export const runListItem = runSummary.extend({
 export type RunListItem = z.infer<typeof runListItem>;
 
 export const runView = runListItem.extend({
+  /** Who pinned it, so that its results are kept whatever the retention policy. */
+  pinnedBy: z.string().nullable().default(null),
+  /** When the retention policy gave up its results; what it measured stays. */
+  retiredAt: timestamp.nullable().default(null),
   stepViews: z.array(stepView),
   noReuse: z.union([z.boolean(), z.array(z.string())]),
   /** The recipe with the overrides applied, as YAML. */

@@ -12,10 +12,12 @@ export const callerActions = {
   'run.cancel': 'submitter',
   'run.retry': 'submitter',
   'run.release': 'admin',
+  'run.pin': 'submitter',
   'dataset.add': 'submitter',
   'weights.import': 'submitter',
   'garbage.collect': 'admin',
   'budget.manage': 'admin',
+  'retention.manage': 'admin',
   'token.manage': 'admin',
   'audit.read': 'admin',
 } as const satisfies Record<string, TokenRole>;

@@ -22,6 +22,7 @@ export const runStates = {
 } as const satisfies Record<RunState, { next: readonly RunState[]; isEnded: boolean; actions: readonly RunAction[] }>;
 
 export const isEndedRun = (state: RunState): boolean => runStates[state].isEnded;
+export const endedRunStates = runState.options.filter(isEndedRun);
 export const liveRunStates = runState.options.filter((state) => !isEndedRun(state));
 
 /** True when a run in this state can be cancelled, released, or retried (all of it, or from one of its steps). */

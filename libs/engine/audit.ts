@@ -8,6 +8,8 @@ export type AuditAction =
   | 'run.cancel'
   | 'run.retry'
   | 'run.release'
+  | 'run.pin'
+  | 'run.unpin'
   | 'run.judge'
   | 'dataset.add'
   | 'weights.import'
@@ -20,6 +22,7 @@ export type AuditAction =
   | 'session.start'
   | 'session.end'
   | 'garbage.collect'
+  | 'retention.set'
   | 'budget.set'
   | 'budget.remove'
   | 'call.refused';

@@ -2,6 +2,7 @@ import { CairnError, isDoneStep } from '@cairn/contract';
 import { audit } from './audit.ts';
 import { whyHeld } from './budgets.ts';
 import type { Actor, EngineContext } from './engine.ts';
+import { lockGiven } from './external-inputs.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
 import { checkRunQuotas } from './submit.ts';
@@ -20,7 +21,7 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
 }
 
 /**
- * Reopens an ended run: every failed or cancelled step, and with `from` also that step and all that depend on it, which then run again even
+ * Reopens an ended run: every failed or cancelled step and every one whose result was given up, and with `from` also that step and all that depend on it, which then run again even
  * if their results exist.
  */
 export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
@@ -28,9 +29,12 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     if (run.projectId !== actor.projectId) throw new CairnError('not_found', `run ${runId} not found`);
     requireAction(run, 'retry');
     const again = from === null ? new Set<string>() : dependents(run, from);
-    const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
+    // A step whose result was given up makes it again.
+    const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state) || step.artifact === null);
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to rerun from`);
     await checkRunQuotas(ctx, run.tx, run);
+    await lockGiven(run.tx, reset);
+    await run.tx.run.update({ where: { id: run.id }, data: { retiredAt: null }, select: { id: true } });
     if (again.size > 0 && run.noReuse !== true) {
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
       changeRun(run, { noReuse: run.noReuse });
@@ -78,6 +82,7 @@ function block(run: RunWork, step: WorkStep): void {
     generation: step.generation + 1,
     artifact: null,
     reusedFromRunId: null,
+    removed: null,
     failure: null,
     failures: {},
     progress: null,

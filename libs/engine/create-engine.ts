@@ -10,6 +10,7 @@ import { collectGarbage, type RemovePrefix } from './garbage.ts';
 import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
 import { planRun } from './plan.ts';
 import { recordJudgement } from './record-judgement.ts';
+import { pinRun, setRetention } from './retention.ts';
 import { submitRun } from './submit.ts';
 
 /** Binds the commands of people and attempts to their context. */
@@ -20,6 +21,8 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
     releaseRun: (runId, actor) => releaseRun(ctx, runId, actor),
+    pinRun: (runId, isPinned, actor) => pinRun(ctx, runId, isPinned, actor),
+    setRetention: (policy, actor) => setRetention(ctx, policy, actor),
     setBudget: (scope, budget, actor) => setBudget(ctx, scope, budget, actor),
     removeBudget: (scope, actor) => removeBudget(ctx, scope, actor),
     recordJudgement: (runId, judgement, actor) => recordJudgement(ctx, runId, judgement, actor),

@@ -9,6 +9,7 @@ import type {
   PlanView,
   ReportReply,
   ReportRequest,
+  RetentionPolicy,
   RunOrigin,
   ShardClaim,
   ShardCommit,
@@ -48,6 +49,9 @@ export type Engine = {
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
   releaseRun(runId: string, actor: Actor): Promise<void>;
+  /** Keeps the results of a run whatever the retention policy, or no longer. */
+  pinRun(runId: string, isPinned: boolean, actor: Actor): Promise<void>;
+  setRetention(policy: RetentionPolicy, actor: Actor): Promise<void>;
   setBudget(scope: BudgetScope, budget: z.output<typeof budgetRequest>, actor: Actor): Promise<void>;
   removeBudget(scope: BudgetScope, actor: Actor): Promise<void>;
   /** Stores what a quality gate decided about a run that succeeded. */

@@ -12,6 +12,7 @@ export {
   pendingFinalization,
   stepsToFinalize,
 } from './finalize.ts';
+export { collectWhenDue, type RemovePrefix } from './garbage.ts';
 export {
   attemptsToQueue,
   beginLaunch,
@@ -34,4 +35,5 @@ export {
   watchedAttempts,
 } from './leader/observe.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
+export { readRetention } from './retention.ts';
 export { settleRun } from './with-run.ts';

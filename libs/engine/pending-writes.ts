@@ -34,6 +34,7 @@ export type StepColumns = Partial<{
   generation: number;
   artifactId: string | null;
   reusedFromRunId: string | null;
+  removed: unknown;
   failure: unknown;
   failures: FailureCounts;
   notBefore: Date | null;
@@ -138,6 +139,7 @@ const stepNames: Names<StepColumns> = {
   generation: 'generation',
   artifactId: 'artifact_id',
   reusedFromRunId: 'reused_from_run_id',
+  removed: 'removed',
   failure: 'failure',
   failures: 'failures',
   notBefore: 'not_before',

@@ -7,7 +7,7 @@ import { expectedTime, whyHeld } from './budgets.ts';
 import { checkSubmission } from './check-submission.ts';
 import type { Given } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
-import { givenTo, refuseAbsentWeights } from './external-inputs.ts';
+import { givenTo, lockGiven, refuseAbsentWeights } from './external-inputs.ts';
 import type { NewStep } from './pending-writes.ts';
 import { changeRun, emit, runWork, type WorkStep } from './run-work.ts';
 import { settleAndWrite } from './with-run.ts';
@@ -39,6 +39,7 @@ export async function submitRun(
   try {
     await inTransaction(ctx.prisma, async (tx) => {
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
+      await lockGiven(tx, steps);
       const held = await whyHeld(tx, { ...owner, labels: request.labels });
       const state = held === null ? 'queued' : 'held';
       const run = runWork(

@@ -24,6 +24,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
     'DELETE /v1/budgets/{scope}',
     'DELETE /v1/models/{name}/aliases/{alias}',
+    'DELETE /v1/runs/{id}/pin',
     'DELETE /v1/session',
     'DELETE /v1/tokens/{id}',
     'DELETE /v1/weights/{name}',
@@ -56,6 +57,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/models/{name}/aliases/{alias}/moves',
     'GET /v1/recipes',
     'GET /v1/recipes/{name}',
+    'GET /v1/retention',
     'GET /v1/runs',
     'GET /v1/runs/{id}',
     'GET /v1/runs/{id}/events',
@@ -81,6 +83,8 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'POST /v1/tokens',
     'PUT /v1/budgets/{scope}',
     'PUT /v1/models/{name}/aliases/{alias}',
+    'PUT /v1/retention',
+    'PUT /v1/runs/{id}/pin',
     'PUT /v1/weights/{name}',
   ]);
 });
@@ -147,6 +151,7 @@ test('an optional body is not required', () => {
     judgeRun: true,
     rollBackAlias: true,
     setBudget: true,
+    setRetention: true,
     addDataset: true,
     createToken: true,
     cancelRun: false,

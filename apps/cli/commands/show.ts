@@ -51,6 +51,8 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     field('recipe', `${run.recipe} on ${run.dataset}`),
     field('submitted', `${formatAgo(run.createdAt, now)} by ${run.owner}, priority ${run.priority}`),
     ...(time === null ? [] : [field('time', time)]),
+    ...(run.pinnedBy === null ? [] : [field('pinned', `by ${run.pinnedBy}: its results are kept`)]),
+    ...(run.retiredAt === null ? [] : [field('results', removedText(run, now))]),
     ...(run.verdict === 'none' ? [] : [field('gate', run.verdict)]),
     ...runStates[run.state].actions.map((action) => field(action, `cairn ${action} ${run.name}`)),
     '',
@@ -58,6 +60,12 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     ...artifactTable(run, artifacts, options),
     ...run.stepViews.flatMap((step) => failureLines(step, options)),
   ];
+}
+
+/** That the retention policy removed results, and what to do. */
+function removedText({ retiredAt, stepViews, name }: RunView, now: Date): string {
+  const bytes = stepViews.reduce((sum, { removed }) => sum + (removed?.bytes ?? 0), 0);
+  return `removed by the retention policy ${formatAgo(retiredAt ?? now, now)} (${formatBytes(bytes)}); \`cairn retry ${name}\` makes them again`;
 }
 
 /** Why a step failed, or why the last attempt at an unfinished one did. */

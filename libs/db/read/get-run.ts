@@ -25,6 +25,7 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
   return {
     ...{ id: run.id, name: run.name, recipe: run.recipeName, dataset: `${run.dataset.name}@${run.dataset.version}`, owner: run.owner },
     ...{ state, cause: run.cause, priority: run.priority, seq: run.seq, steps },
+    ...{ pinnedBy: run.pinnedBy, retiredAt: isoTimeOrNull(run.retiredAt) },
     ...contextOf(run),
     verdict: readColumn(runVerdict, run.verdict, `run ${run.id} verdict`),
     createdAt: isoTime(run.createdAt),
