@@ -19,6 +19,7 @@ import { formatGpuHours, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { At } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
+import { Budgets } from './budgets.tsx';
 import classes from './ledger.module.css';
 import { endsOf, type LedgerSearch, type Period, periods } from './ledger-search.ts';
 
@@ -63,6 +64,7 @@ export function LedgerPage() {
         <h1>Ledger</h1>
         <CopyCall cli={cliOf(search, ends)} call={{ path: `/v1/ledger?${new URLSearchParams(asked)}` }} />
       </div>
+      <Budgets />
       <Choices
         label="Period"
         options={Object.keys(periods) as Period[]}
