@@ -17,7 +17,7 @@ CREATE TABLE "budget" (
 
 ALTER TABLE "run" ADD COLUMN "held_gpu_ms" BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE "run" ADD COLUMN "expected_gpu_ms" BIGINT;
-CREATE INDEX "run_owner" ON "run" ("project_id", "owner") INCLUDE ("held_gpu_ms");
+CREATE INDEX "run_project_id_owner_held_gpu_ms_idx" ON "run" ("project_id", "owner", "held_gpu_ms");
 
 -- Also counts attempts that never started: they held their slots.
 CREATE OR REPLACE FUNCTION keep_gpu_seconds() RETURNS trigger LANGUAGE plpgsql AS $$
