@@ -37,6 +37,27 @@ describe('submit', () => {
     expect(out).toContain(`mini-1 submitted: 1 step of mini on mini@1  ${idFor('run', 1)}`);
   });
 
+  test('names the labels, the group and, in a job of CI, its commit', async () => {
+    const env = { GITLAB_CI: 'true', CI_PROJECT_PATH: 'team/landmarks', CI_COMMIT_SHA: 'a'.repeat(40), CI_COMMIT_REF_NAME: 'main' };
+    await cairn('submit -r mini --label team=search --label tier= --group landmark --on-newer cancel', { env });
+    const source = { provider: 'gitlab', repository: 'team/landmarks', commit: 'a'.repeat(40), ref: 'main', pullRequest: null, url: null };
+    expect(bodyOf(0)).toEqual({ recipe: 'mini', source, labels: { team: 'search', tier: '' }, group: 'landmark', onNewer: 'cancel' });
+    const labelled = () => ({
+      ...aRun(),
+      source: { ...source, url: 'https://code.example.com/1' },
+      labels: { team: 'search' },
+      group: 'landmark',
+    });
+    api.on('GET', '/v1/runs', () => ({ items: [runListItem.parse(labelled())], nextCursor: null, total: 1 }));
+    api.on('GET', '/v1/runs/[^/]+', labelled);
+    const { out } = await cairn('show mini-1');
+    for (const text of ['aaaaaaaaaaaa of team/landmarks, main', 'https://code.example.com/1', 'team=search', 'landmark (a newer run waits'])
+      expect(out).toContain(text);
+    await cairn('runs --label team=search --label tier=night');
+    expect(api.requests.at(-1)?.query.getAll('label')).toEqual(['team=search', 'tier=night']);
+    expect((await cairn('submit -r mini --label team')).code).toBe(2);
+  });
+
   test('leaves out options that were not given; --no-reuse alone means every step', async () => {
     await cairn('submit -r mini');
     await cairn('submit -r mini --no-reuse');

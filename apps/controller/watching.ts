@@ -9,8 +9,10 @@ import {
   markSilent,
   recordFindings,
   recordPlace,
+  settleGroup,
   settleRun,
   stepsToFinalize,
+  unsettledGroups,
   unsettledRuns,
   type WatchedAttempt,
   watchedAttempts,
@@ -149,6 +151,9 @@ export async function reconcileOnce({ ctx, queues, log }: LeaderParts): Promise<
   }
   for (const { stepId, generation } of await stepsToFinalize(ctx)) {
     await queues.add('finalize', { stepId, generation });
+  }
+  for (const key of await unsettledGroups(ctx)) {
+    await settleGroup(ctx, key).catch((error: unknown) => log.error({ err: error, ...key }, 'could not settle a concurrency group'));
   }
   for (const runId of await unsettledRuns(ctx)) {
     await settleRun(ctx, runId).catch((error: unknown) => log.error({ err: error, runId }, 'could not settle a run'));

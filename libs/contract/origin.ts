@@ -18,6 +18,20 @@ export const runOrigin = z.discriminatedUnion('kind', [
 export type RunOrigin = z.infer<typeof runOrigin>;
 export const byPerson: RunOrigin = { kind: 'person' };
 
+/** What started a run, for people. */
+export function originText(origin: RunOrigin): string {
+  switch (origin.kind) {
+    case 'person':
+      return 'a call';
+    case 'trigger':
+      return `the trigger ${origin.trigger}`;
+    case 'schedule':
+      return `the schedule ${origin.schedule}, due at ${origin.dueAt}`;
+    case 'dataset':
+      return `the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
+  }
+}
+
 /** A page of a code host, for a link: printable ASCII, as URLs are. */
 const webAddress = z.string().regex(/^https?:\/\/[!-~]{1,1990}$/, 'use an address that begins with https:// or http://');
 
@@ -72,9 +86,29 @@ export const labelGroupingPattern = new RegExp(`^label:${labelPrefix}${labelWord
 export const labelsOf = (texts: readonly string[]): RunLabels =>
   Object.fromEntries(texts.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]));
 
+/** The reverse of {@link labelsOf}. */
+export const labelTexts = (labels: RunLabels): string[] => Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+
 /** What becomes of a run that is running when a newer one enters its group: the newer one waits for it, or it is cancelled. */
 export const onNewer = z.enum(['queue', 'cancel']);
 export type OnNewer = z.infer<typeof onNewer>;
+
+/** Why a run was cancelled, for programs; `cause` says it in words. */
+export const cancelCause = z.enum([
+  'person',
+  /** A newer run of its group took its place. */
+  'superseded',
+]);
+export type CancelCause = z.infer<typeof cancelCause>;
+
+/** What a held run waits for, for programs. */
+export const holdCause = z.enum([
+  /** For the run of its group that runs. */
+  'group',
+  /** For a person: a budget of it is spent. */
+  'budget',
+]);
+export type HoldCause = z.infer<typeof holdCause>;
 
 /** The fields of a run that say where it comes from. */
 export const runContext = z.object({

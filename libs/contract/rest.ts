@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
-import { labelText, onNewer, runContext, runLabels, runSource } from './origin.ts';
+import { cancelCause, holdCause, labelText, onNewer, runContext, runLabels, runSource } from './origin.ts';
 import { recipe, untilSteps } from './recipe.ts';
 import { actionView, blocker, failureCard } from './run-detail.ts';
 import {
@@ -84,6 +84,8 @@ export type SubmitRequestInput = z.input<typeof submitRequest>;
 export const waitingReason = z.object({
   code: z.enum([
     'dependencies',
+    'group',
+    'budget',
     'capacity',
     'behind',
     'backoff',
@@ -173,6 +175,8 @@ export const runSummary = z.object({
   owner: z.string(),
   state: runState,
   cause: z.string().nullable(),
+  cancelCause: cancelCause.nullable().describe('Why it was cancelled, for programs.'),
+  hold: holdCause.nullable().describe('What a held run waits for.'),
   verdict: runVerdict,
   priority: z.number().int(),
   ...runContext.shape,

@@ -15,7 +15,7 @@ export const runStates = {
   queued: { next: ['running', 'cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   running: { next: ['cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   cancelling: { next: ['cancelled'], isEnded: false, actions: [] },
-  // A retry reopens an ended run, or holds it.
+  // A retry reopens an ended run, or holds it: for a budget, or while another run of its concurrency group is live.
   succeeded: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
   failed: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
   cancelled: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },

@@ -1,5 +1,6 @@
 export * from './admit.ts';
 export * from './advance.ts';
+export * from './concurrency-group.ts';
 export * from './describe-failure.ts';
 export * from './estimate.ts';
 export * from './expand-recipe.ts';

@@ -1,4 +1,4 @@
-import { readAttention, readBudgets } from '@cairn/db';
+import { getRun, readAttention, readBudgets } from '@cairn/db';
 import { afterAll, expect, test } from 'vitest';
 import { noteBudgets } from './index.ts';
 import { ada, openEngineHarness } from './testing/engine-harness.ts';
@@ -29,6 +29,12 @@ test('of concurrent submissions only as many start as the budget has room for; t
   expect((await harness.run(held)).cause).toBe(
     'the budget label:team=search: 0.0 of 4 GPU-hours of this month are used, and live runs are expected to take 4.0 more',
   );
+  const view = await getRun(prisma, { projectId: 'default', runId: held });
+  expect(view).toMatchObject({
+    hold: 'budget',
+    now: expect.stringMatching(/^held until an admin releases it: the budget label:team=search/),
+  });
+  expect(view.stepViews.find(({ name }) => name === 'prepare')?.waiting).toMatchObject({ code: 'budget' });
   expect(await prisma.step.count({ where: { runId: held, state: { not: 'blocked' } } })).toBe(0);
   expect(await prisma.attempt.count({ where: { runId: held } })).toBe(0);
   const { items } = await readAttention(prisma, { projectId: 'default' });
@@ -45,6 +51,19 @@ test('of concurrent submissions only as many start as the budget has room for; t
   expect(await prisma.auditEntry.findMany({ where: { action: 'run.release' } })).toMatchObject([
     { target: held, before: { state: 'held' }, after: { state: 'queued' }, tokenId: ada.tokenId, address: ada.address },
   ]);
+});
+
+test('a run that its budget held enters its group when it is released, and then waits for the run before it', async () => {
+  const inGroup = { labels: { team: 'groups' }, group: 'main' };
+  const first = await submit({ ...inGroup, set: { 'prepare.testSeed': 20 } });
+  await engine.setBudget('label:team=groups', { ...month, gpuHours: 0 }, ada);
+  const second = await submit({ ...inGroup, set: { 'prepare.testSeed': 21 } });
+  expect(await harness.run(second)).toMatchObject({ state: 'held', hold: 'budget', groupPlace: null });
+  await engine.releaseRun(second, ada);
+  expect(await harness.run(second)).toMatchObject({ state: 'held', hold: 'group', cause: null });
+  await expect(engine.releaseRun(second, ada)).rejects.toMatchObject({ code: 'wrong_state' });
+  await engine.cancelRun(first, ada, '');
+  expect(await stateOf(second)).toBe('queued');
 });
 
 test('a budget warns and is spent once in a month, holds retries too, stops no attempt, and begins anew with the month', async () => {

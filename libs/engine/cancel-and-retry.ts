@@ -3,10 +3,11 @@ import { audit } from './audit.ts';
 import { whyHeld } from './budgets.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { lockGiven } from './external-inputs.ts';
+import { lockGroup, placeInGroup } from './groups.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
 import { checkRunQuotas } from './submit.ts';
-import { withRun } from './with-run.ts';
+import { settleGroup, withRun } from './with-run.ts';
 
 /** Asks a run to stop. Its attempts save what they can within their grace period; finished results are kept. */
 export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor, reason: string): Promise<void> {
@@ -15,18 +16,22 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
     if (run.state === 'cancelling' || run.state === 'cancelled') return;
     requireAction(run, 'cancel');
     const before = { state: run.state };
+    changeRun(run, { cancelCause: 'person' });
     moveRun(run, 'cancelling', reason ? `user: ${reason}` : `user: ${actor.name}`);
     await audit(run.tx, actor, { action: 'run.cancel', target: run.id, before, after: { state: run.state }, details: { reason } });
   });
 }
 
 /**
- * Reopens an ended run: every failed or cancelled step and every one whose result was given up, and with `from` also that step and all that depend on it, which then run again even
- * if their results exist.
+ * Reopens an ended run: every failed or cancelled step and every one whose result was given up, and with `from` also that step and all
+ * that depend on it, which then run again even if their results exist.
  */
 export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
-  await withRun(ctx, runId, async (run) => {
-    if (run.projectId !== actor.projectId) throw new CairnError('not_found', `run ${runId} not found`);
+  const { projectId } = actor;
+  const row = await ctx.prisma.run.findFirst({ where: { id: runId, projectId }, select: { group: true } });
+  if (row === null) throw new CairnError('not_found', `run ${runId} not found`);
+  const key = row.group === null ? null : { projectId, group: row.group };
+  const retry = async (run: RunWork): Promise<boolean> => {
     requireAction(run, 'retry');
     const again = from === null ? new Set<string>() : dependents(run, from);
     // A step whose result was given up makes it again.
@@ -42,25 +47,57 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     const held = await whyHeld(run.tx, run);
     const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     for (const step of reset) block(run, step);
-    changeRun(run, { finishedAt: null, cause: null, verdict: 'none' });
-    moveRun(run, held === null ? 'running' : 'held', held);
+    // The lock of the group comes first, so that a run that its budget holds does not enter it.
+    const entry = key === null || held !== null ? null : await placeInGroup(run.tx, key);
+    const hold = held !== null ? 'budget' : entry?.isFree === false ? 'group' : null;
+    changeRun(run, {
+      finishedAt: null,
+      cause: null,
+      cancelCause: null,
+      verdict: 'none',
+      ...(entry === null ? {} : { groupPlace: entry.place }),
+      ...(hold === null ? {} : { hold }),
+    });
+    moveRun(run, hold === null ? 'running' : 'held', held);
     const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     await audit(run.tx, actor, { action: 'run.retry', target: run.id, before, after, details: { from } });
     emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`, {});
+    return run.state === 'held';
+  };
+  const isHeld = await withRun(ctx, runId, retry, async (tx) => {
+    if (key !== null) await lockGroup(tx, key);
   });
+  if (isHeld && key !== null) await settleGroup(ctx, key);
 }
 
-/** Lets a held run start, or continue if it was held as it was retried, whatever held it. */
+/**
+ * Lets a held run start, or continue if it was held as it was retried. In a concurrency group it takes its place as the newest run.
+ *
+ * @throws CairnError `wrong_state` for a run that waits for another one of its group
+ */
 export async function releaseRun(ctx: EngineContext, runId: string, actor: Actor): Promise<void> {
-  await withRun(ctx, runId, async (run) => {
-    if (run.projectId !== actor.projectId) throw new CairnError('not_found', `run ${runId} not found`);
+  const { projectId } = actor;
+  const row = await ctx.prisma.run.findFirst({ where: { id: runId, projectId }, select: { group: true } });
+  if (row === null) throw new CairnError('not_found', `run ${runId} not found`);
+  const key = row.group === null ? null : { projectId, group: row.group };
+  const release = async (run: RunWork): Promise<void> => {
     requireAction(run, 'release');
-    const { startedAt, cause } = await run.tx.run.findUniqueOrThrow({ where: { id: run.id }, select: { startedAt: true, cause: true } });
-    changeRun(run, { cause: null });
-    moveRun(run, startedAt === null ? 'queued' : 'running', null);
+    const { hold, cause } = await run.tx.run.findUniqueOrThrow({ where: { id: run.id }, select: { hold: true, cause: true } });
+    if (hold === 'group')
+      throw new CairnError('wrong_state', `run ${run.name} waits for another run of the concurrency group ${run.group}`, {
+        details: { remedy: 'It starts by itself when that run has ended; cancel that one to start it now.' },
+      });
+    const entry = key === null ? null : await placeInGroup(run.tx, key);
+    changeRun(run, { cause: null, ...(entry === null ? {} : { groupPlace: entry.place }) });
+    if (entry?.isFree === false) changeRun(run, { hold: 'group' });
+    else moveRun(run, run.hasStarted ? 'running' : 'queued', null);
     await audit(run.tx, actor, { action: 'run.release', target: run.id, before: { state: 'held', cause }, after: { state: run.state } });
     emit(run, 'note', `${actor.name} released ${run.name}`, {});
+  };
+  await withRun(ctx, runId, release, async (tx) => {
+    if (key !== null) await lockGroup(tx, key);
   });
+  if (key !== null) await settleGroup(ctx, key);
 }
 
 /** The step and all steps that need it, directly or indirectly. */

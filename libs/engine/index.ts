@@ -13,6 +13,7 @@ export {
   stepsToFinalize,
 } from './finalize.ts';
 export { collectWhenDue, type RemovePrefix } from './garbage.ts';
+export { unsettledGroups } from './groups.ts';
 export {
   attemptsToQueue,
   beginLaunch,
@@ -36,4 +37,4 @@ export {
 } from './leader/observe.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
 export { readRetention } from './retention.ts';
-export { settleRun } from './with-run.ts';
+export { settleGroup, settleRun } from './with-run.ts';

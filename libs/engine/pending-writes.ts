@@ -1,4 +1,15 @@
-import type { AttemptState, OnNewer, RunLabels, RunOrigin, RunSource, RunState, StepState, StopCause } from '@cairn/contract';
+import type {
+  AttemptState,
+  CancelCause,
+  HoldCause,
+  OnNewer,
+  RunLabels,
+  RunOrigin,
+  RunSource,
+  RunState,
+  StepState,
+  StopCause,
+} from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
 
@@ -23,6 +34,9 @@ export type Change<State, Columns> = { from: State; columns: Columns };
 export type RunColumns = Partial<{
   state: RunState;
   cause: string | null;
+  cancelCause: CancelCause | null;
+  hold: HoldCause | null;
+  groupPlace: number;
   verdict: string;
   noReuse: boolean | string[];
   startedAt: Date | null;
@@ -86,7 +100,7 @@ type NewRun = {
   group: string | null;
   onNewer: OnNewer;
   expectedGpuMs: number | null;
-} & Required<Pick<RunColumns, 'state' | 'noReuse'>>;
+} & Required<Pick<RunColumns, 'state' | 'noReuse' | 'hold'>> & { groupPlace: number | null };
 
 export type NewStep = {
   id: string;
@@ -129,6 +143,9 @@ type Names<Row> = Record<keyof Required<Row>, string>;
 const runNames: Names<RunColumns> = {
   state: 'state',
   cause: 'cause',
+  cancelCause: 'cancel_cause',
+  hold: 'hold',
+  groupPlace: 'group_place',
   verdict: 'verdict',
   noReuse: 'no_reuse',
   startedAt: 'started_at',
@@ -170,7 +187,7 @@ const attemptNames: Names<AttemptColumns> = {
   result: 'result',
   avoidNode: 'avoid_node',
 };
-const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>> = {
+const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' | 'groupPlace'>> = {
   id: 'id',
   projectId: 'project_id',
   owner: 'owner',
@@ -180,6 +197,9 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict'>>
   datasetId: 'dataset_id',
   state: 'state',
   cause: 'cause',
+  cancelCause: 'cancel_cause',
+  hold: 'hold',
+  groupPlace: 'group_place',
   priority: 'priority',
   noReuse: 'no_reuse',
   idempotencyKey: 'idempotency_key',

@@ -72,6 +72,10 @@ export type RunWork = {
   seq: number;
   noReuse: boolean | string[];
   dataset: { digest: string };
+  /** Its concurrency group. */
+  group: string | null;
+  /** True once a step of it has been started. */
+  hasStarted: boolean;
   steps: WorkStep[];
   /** Digests and details of artifacts that were looked up for memo keys, by id. */
   inputs: Map<string, KnownInput>;
@@ -82,7 +86,10 @@ export type RunWork = {
   alsoSettle: Set<string>;
 };
 
-export type RunRow = Pick<RunWork, 'id' | 'name' | 'projectId' | 'owner' | 'labels' | 'state' | 'seq' | 'noReuse' | 'dataset'>;
+export type RunRow = Pick<
+  RunWork,
+  'id' | 'name' | 'projectId' | 'owner' | 'labels' | 'state' | 'seq' | 'noReuse' | 'dataset' | 'group' | 'hasStarted'
+>;
 
 /** A run as stored in the tables; `submitRun` creates one from the rows that it is about to insert. */
 export function runWork(ctx: EngineContext, tx: Transaction, run: RunRow, steps: WorkStep[], alsoSettle: Set<string>): RunWork {

@@ -57,6 +57,7 @@ export function moveRun(run: RunWork, to: RunState, cause: string | null): void 
   changeRun(run, {
     state: to,
     ...(cause === null ? {} : { cause }),
+    ...(run.state === 'held' ? { hold: null } : {}),
     ...(to === 'running' && run.state === 'queued' ? { startedAt: now } : {}),
     ...(isEndedRun(to) ? { finishedAt: now } : {}),
   });

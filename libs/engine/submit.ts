@@ -1,4 +1,4 @@
-import { byPerson, CairnError, liveRunStates, type RunOrigin, type SubmitRequest } from '@cairn/contract';
+import { byPerson, CairnError, liveRunStates, originText, type RunOrigin, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
 import { loaderBytes, rulesOf, type StepPlan } from '@cairn/domain';
 import { canonicalJson, newId, sha256 } from '@cairn/runtime';
@@ -8,9 +8,11 @@ import { checkSubmission } from './check-submission.ts';
 import type { Given } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { givenTo, lockGiven, refuseAbsentWeights } from './external-inputs.ts';
+import { type GroupKey, lockGroup, placeInGroup } from './groups.ts';
+import { settleAndWrite } from './in-run.ts';
 import type { NewStep } from './pending-writes.ts';
 import { changeRun, emit, runWork, type WorkStep } from './run-work.ts';
-import { settleAndWrite } from './with-run.ts';
+import { settleGroup } from './with-run.ts';
 
 /**
  * Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created.
@@ -34,18 +36,22 @@ export async function submitRun(
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
   const owner = { projectId: actor.projectId, owner: actor.name };
   await checkRunQuotas(ctx, ctx.prisma, owner);
+  const group = request.group ?? null;
+  const key = group === null ? null : { projectId: actor.projectId, group };
   const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
   const expectedGpuMs = await expectedTime(ctx, submission, { ...owner, labels: request.labels });
   try {
-    await inTransaction(ctx.prisma, async (tx) => {
+    const isHeld = await inTransaction(ctx.prisma, async (tx) => {
+      const entry = await enterGroup(tx, key);
+      const held = await whyHeld(tx, { ...owner, labels: request.labels });
+      const hold = held !== null ? 'budget' : entry?.isFree === false ? 'group' : null;
+      const state = hold === null ? 'queued' : 'held';
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
       await lockGiven(tx, steps);
-      const held = await whyHeld(tx, { ...owner, labels: request.labels });
-      const state = held === null ? 'queued' : 'held';
       const run = runWork(
         ctx,
         tx,
-        { id: runId, ...owner, labels: request.labels, name, state, seq: 0, noReuse, dataset },
+        { id: runId, ...owner, labels: request.labels, name, state, seq: 0, noReuse, dataset, group, hasStarted: false },
         steps,
         new Set(),
       );
@@ -58,6 +64,9 @@ export async function submitRun(
           recipe,
           datasetId: dataset.id,
           state,
+          hold,
+          // A run that its budget holds enters the group when it is released.
+          groupPlace: hold === 'budget' ? null : (entry?.place ?? null),
           priority: request.priority,
           noReuse,
           idempotencyKey,
@@ -70,13 +79,19 @@ export async function submitRun(
           origin,
           source: request.source,
           labels: request.labels,
-          group: request.group ?? null,
+          group,
           onNewer: request.onNewer,
           expectedGpuMs,
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
-      emit(run, 'run', `${name} was ${startedBy(origin, actor)}`, { state });
+      const waits = hold === 'group' ? `, and waits in the concurrency group ${group}` : '';
+      emit(
+        run,
+        'run',
+        `${name} was ${origin.kind === 'person' ? `submitted by ${actor.name}` : `started by ${originText(origin)}`}${waits}`,
+        { state },
+      );
       if (held !== null) {
         changeRun(run, { cause: held });
         emit(run, 'run', `${name} is held: ${held}`, { state, cause: held });
@@ -88,13 +103,22 @@ export async function submitRun(
       };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);
+      return hold === 'group';
     });
+    if (isHeld && key !== null) await settleGroup(ctx, key);
   } catch (error) {
     const winner = idempotencyKey !== null && isUniqueViolation(error) ? await findByKey(ctx, actor, idempotencyKey, requestDigest) : null;
     if (!winner) throw error;
     return { runId: winner, created: false };
   }
   return { runId, created: true };
+}
+
+/** The place of a new run in its group, under the group's lock; null without a group. */
+async function enterGroup(tx: Transaction, key: GroupKey | null): Promise<{ place: number; isFree: boolean } | null> {
+  if (key === null) return null;
+  await lockGroup(tx, key);
+  return placeInGroup(tx, key);
 }
 
 /**
@@ -104,19 +128,6 @@ export async function submitRun(
 function digestOf({ source: _, labels, group, onNewer, ...asked }: SubmitRequest): string {
   const isLabelled = Object.keys(labels).length > 0;
   return sha256(canonicalJson({ ...asked, ...(isLabelled ? { labels } : {}), ...(group === undefined ? {} : { group, onNewer }) }));
-}
-
-function startedBy(origin: RunOrigin, { name }: Actor): string {
-  switch (origin.kind) {
-    case 'person':
-      return `submitted by ${name}`;
-    case 'trigger':
-      return `started by the trigger ${origin.trigger}`;
-    case 'schedule':
-      return `started by the schedule ${origin.schedule}, due at ${origin.dueAt}`;
-    case 'dataset':
-      return `started by the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
-  }
 }
 
 function newStep(plan: StepPlan, given: Given[]): WorkStep {

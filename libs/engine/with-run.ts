@@ -1,30 +1,31 @@
-import { artifactState, attemptPurpose, attemptState, CairnError, kindAndSettings } from '@cairn/contract';
+import { isEndedRun } from '@cairn/contract';
 import { inTransaction, type Transaction } from '@cairn/db';
-import { z } from 'zod';
-import { failuresColumn, givenColumn, needsColumn, noReuseColumn, states } from './columns.ts';
 import type { EngineContext } from './engine.ts';
-import { writePending } from './pending-writes.ts';
-import { type RunWork, runWork } from './run-work.ts';
-import { settle } from './settle.ts';
+import { type GroupKey, nextInGroup } from './groups.ts';
+import { inRun } from './in-run.ts';
+import type { RunWork } from './run-work.ts';
 
-/** Locks a run, lets `work` change it, settles it (`advance` until nothing is left to do) and commits. */
-export async function withRun<T>(ctx: EngineContext, runId: string, work: (run: RunWork) => Promise<T>): Promise<T> {
-  const others = new Set<string>();
-  const answer = await inTransaction(ctx.prisma, async (tx) => {
-    const run = await loadRun(ctx, tx, runId, others);
-    const value = await work(run);
-    await settleAndWrite(run);
-    return value;
+/**
+ * Locks a run, lets `work` change it, settles it (`advance` until nothing is left to do) and commits. When the run has ended, the next of
+ * its concurrency group starts.
+ *
+ * @param lockFirst takes locks that come before that of the run
+ */
+export async function withRun<T>(
+  ctx: EngineContext,
+  runId: string,
+  work: (run: RunWork) => Promise<T>,
+  lockFirst: (tx: Transaction) => Promise<void> = async () => undefined,
+): Promise<T> {
+  const alsoSettle = new Set<string>();
+  const { value, run } = await inTransaction(ctx.prisma, async (tx) => {
+    await lockFirst(tx);
+    return inRun(ctx, tx, { runId, alsoSettle }, work);
   });
-  others.delete(runId);
-  for (const other of others) await settleRun(ctx, other);
-  return answer;
-}
-
-/** Settles a run and writes its pending changes. The caller settles `alsoSettle` after its commit. */
-export async function settleAndWrite(run: RunWork): Promise<void> {
-  await settle(run);
-  await writePending(run.tx, run, run.pending);
+  alsoSettle.delete(runId);
+  for (const other of alsoSettle) await settleRun(ctx, other);
+  if (run.group !== null && isEndedRun(run.state)) await settleGroup(ctx, { projectId: run.projectId, group: run.group });
+  return value;
 }
 
 /** Advances a run that an external change may have unblocked. */
@@ -32,72 +33,12 @@ export async function settleRun(ctx: EngineContext, runId: string): Promise<void
   await withRun(ctx, runId, async () => undefined);
 }
 
-const runRow = z.object({
-  id: z.string(),
-  name: z.string(),
-  projectId: z.string(),
-  owner: z.string(),
-  labels: z.record(z.string(), z.string()),
-  state: states.run,
-  seq: z.number().int(),
-  noReuse: noReuseColumn,
-  dataset: z.object({ digest: z.string() }),
-});
-
-const stepRow = kindAndSettings.and(
-  z.object({
-    id: z.string(),
-    name: z.string(),
-    needs: needsColumn,
-    given: givenColumn,
-    slots: z.number().int(),
-    maxAttempts: z.number().int(),
-    state: states.step,
-    generation: z.number().int(),
-    failures: failuresColumn,
-    finalizing: z.boolean(),
-    shardsTotal: z.number().int().nullable(),
-    shardsCommitted: z.number().int(),
-    readyAt: z.date().nullable(),
-    startedAt: z.date().nullable(),
-    artifact: z
-      .object({
-        id: z.string(),
-        state: artifactState,
-        runId: z.string().nullable(),
-        stepName: z.string(),
-        digest: z.string().nullable(),
-        memoKey: z.string().nullable(),
-      })
-      .nullable(),
-    lastOrdinal: z.number().int(),
-    attempts: z.array(
-      z.object({ id: z.string(), state: attemptState, ordinal: z.number().int(), pool: z.string(), purpose: attemptPurpose }),
-    ),
-  }),
-);
-
-/** Two statements: the second must see what was committed while the first waited for the lock. */
-async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {
-  const runs = await tx.$queryRaw<unknown[]>`
-    select r.id, r.name, r.project_id as "projectId", r.owner, r.labels, r.state, r.seq, r.no_reuse as "noReuse",
-           jsonb_build_object('digest', d.digest) as dataset
-      from run r join dataset d on d.id = r.dataset_id where r.id = ${runId} for update of r`;
-  if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);
-  const steps = await tx.$queryRaw<unknown[]>`
-    select s.id, s.name, s.kind, s.settings, s.needs, s.given, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures, s.finalizing,
-           s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.ready_at as "readyAt",
-           s.started_at as "startedAt",
-           case when f.id is not null then jsonb_build_object('id', f.id, 'state', f.state, 'runId', f.run_id, 'stepName', f.step_name,
-             'digest', f.digest, 'memoKey', f.memo_key) end as artifact,
-           coalesce(t.last, 0) as "lastOrdinal", coalesce(t.attempts, '[]') as attempts
-      from step s
-      left join artifact f on f.id = s.artifact_id
-      left join lateral (
-        select max(a.ordinal) as last, jsonb_agg(jsonb_build_object('id', a.id, 'state', a.state, 'ordinal', a.ordinal, 'pool', a.pool,
-                 'purpose', a.purpose)
-                 order by a.ordinal) filter (where a.step_generation = s.generation) as attempts
-          from attempt a where a.step_id = s.id) t on true
-     where s.run_id = ${runId} order by s.position`;
-  return runWork(ctx, tx, runRow.parse(runs[0]), z.array(stepRow).parse(steps), alsoSettle);
+/** Starts and supersedes runs of a group until `decideGroup` has nothing left to do, each in a transaction of its own. */
+export async function settleGroup(ctx: EngineContext, key: GroupKey): Promise<void> {
+  for (;;) {
+    const alsoSettle = new Set<string>();
+    const isSettled = await inTransaction(ctx.prisma, (tx) => nextInGroup(ctx, tx, key, alsoSettle));
+    for (const other of alsoSettle) await settleRun(ctx, other);
+    if (isSettled) return;
+  }
 }

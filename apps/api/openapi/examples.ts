@@ -35,6 +35,8 @@ const run: z.output<typeof runPage>['items'][number] = {
   labels: { team: 'search' },
   group: null,
   onNewer: 'queue',
+  cancelCause: null,
+  hold: null,
   seq: 17,
   steps: { total: 12, done: 3, reused: 1 },
   createdAt: at,

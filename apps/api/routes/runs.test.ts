@@ -54,7 +54,8 @@ describe('POST /v1/runs', () => {
 
   test('keeps the commit, labels and group of the request, and lists runs by their labels', async () => {
     const source = {
-      ...{ provider: 'github', repository: 'example/landmarks', commit: 'a'.repeat(40), ref: 'wider', pullRequest: 7 },
+      provider: 'github',
+      ...{ repository: 'example/landmarks', commit: 'a'.repeat(40), ref: 'wider', pullRequest: 7 },
       url: 'https://code.example.com/example/landmarks/pull/7',
     } as const;
     const labels = { team: 'search', 'example.com/tier': '' };

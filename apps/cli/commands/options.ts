@@ -1,3 +1,4 @@
+import { labelText } from '@cairn/contract';
 import { InvalidArgumentError } from 'commander';
 
 /** Parses an option that is a whole number within bounds. */
@@ -30,6 +31,12 @@ export function numberUpTo(most: number): (text: string) => number {
 
 /** Collects an option that may be given several times. */
 export function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+/** Collects labels, each as KEY=VALUE. */
+export function label(value: string, before: string[] = []): string[] {
+  if (!labelText.safeParse(value).success) throw new InvalidArgumentError('It must be KEY=VALUE, such as team=search.');
   return [...before, value];
 }
 

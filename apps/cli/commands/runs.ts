@@ -6,7 +6,7 @@ import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatDuration, formatPercent, secondsBetween } from '../output/units.ts';
 import { paintedRunState } from '../watch/step-text.ts';
-import { wholeNumber } from './options.ts';
+import { label, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
 type ListOptions = {
@@ -14,6 +14,8 @@ type ListOptions = {
   state?: RunListItem['state'][];
   recipe?: string[];
   owner?: string[];
+  label?: string[];
+  group?: string;
   createdAfter?: string;
   sort: RunSort;
   limit: number;
@@ -27,6 +29,8 @@ export function addRunCommands({ program, action }: Registrar): void {
     .addOption(new Option('--state <state...>', 'only runs in one of these states').choices(runState.options))
     .option('--recipe <name...>', 'only runs of one of these recipes')
     .option('--owner <name...>', 'only runs that one of these tokens submitted')
+    .option('--label <key=value>', 'only runs with this label, such as team=search (repeatable: with all of them)', label)
+    .option('--group <name>', 'only runs of this concurrency group')
     .option('--created-after <time>', 'only newer runs, such as 2027-01-31T00:00:00Z')
     .addOption(
       new Option('--sort <key>', 'the order; with a minus sign, the newest or largest first')
@@ -62,6 +66,8 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
     ...(options.state === undefined ? {} : { state: options.state }),
     ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
     ...(options.owner === undefined ? {} : { owner: options.owner }),
+    ...(options.label === undefined ? {} : { label: options.label }),
+    ...(options.group === undefined ? {} : { group: options.group }),
     ...(options.createdAfter === undefined ? {} : { createdAfter: options.createdAfter }),
   };
   let hasMore = false;

@@ -1,5 +1,14 @@
 import type { CairnClient } from '@cairn/client';
-import { type ArtifactView, isEndedRun, isEndedStep, type RunView, runStates, type StepView } from '@cairn/contract';
+import {
+  type ArtifactView,
+  isEndedRun,
+  isEndedStep,
+  labelTexts,
+  originText,
+  type RunView,
+  runStates,
+  type StepView,
+} from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
@@ -50,6 +59,7 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     field('id', run.id),
     field('recipe', `${run.recipe} on ${run.dataset}`),
     field('submitted', `${formatAgo(run.createdAt, now)} by ${run.owner}, priority ${run.priority}`),
+    ...contextLines(run, field),
     ...(time === null ? [] : [field('time', time)]),
     ...(run.pinnedBy === null ? [] : [field('pinned', `by ${run.pinnedBy}: its results are kept`)]),
     ...(run.retiredAt === null ? [] : [field('results', removedText(run, now))]),
@@ -66,6 +76,20 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
 function removedText({ retiredAt, stepViews, name }: RunView, now: Date): string {
   const bytes = stepViews.reduce((sum, { removed }) => sum + (removed?.bytes ?? 0), 0);
   return `removed by the retention policy ${formatAgo(retiredAt ?? now, now)} (${formatBytes(bytes)}); \`cairn retry ${name}\` makes them again`;
+}
+
+/** Where a run comes from: what started it, the commit, its labels and its group. */
+function contextLines({ origin, source, labels, group, onNewer }: RunView, field: (name: string, value: string) => string): string[] {
+  const texts = labelTexts(labels);
+  return [
+    ...(origin.kind === 'person' ? [] : [field('origin', originText(origin))]),
+    ...(source === null ? [] : [field('commit', `${source.commit.slice(0, 12)} of ${source.repository}, ${source.ref}`)]),
+    ...(source?.url == null ? [] : [field('change', source.url)]),
+    ...(texts.length === 0 ? [] : [field('labels', texts.join(', '))]),
+    ...(group === null
+      ? []
+      : [field('group', `${group} (a newer run ${onNewer === 'cancel' ? 'cancels this one' : 'waits for this one'})`)]),
+  ];
 }
 
 /** Why a step failed, or why the last attempt at an unfinished one did. */

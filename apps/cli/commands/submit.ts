@@ -3,30 +3,46 @@ import type { CairnClient } from '@cairn/client';
 import {
   CairnError,
   isCairnError,
+  labelsOf,
+  type OnNewer,
+  onNewer,
   type PlanView,
   parseGate,
   type RecipeInput,
   type StepEstimate,
   type SubmitRequestInput,
 } from '@cairn/contract';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
+import { readSource } from '../source-of-environment.ts';
 import { showRun } from '../watch/show-run.ts';
 import { annotationsOf, commentOf, type GateOptions, type GateOutcome, judgeRun, withGate } from './gate.ts';
-import { collect, duration, wholeNumber } from './options.ts';
+import { collect, duration, label, wholeNumber } from './options.ts';
 
-type SubmitOptions = SubmissionOptions & GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true };
+type SubmitOptions = SubmissionOptions &
+  GateOptions & { idempotencyKey?: string; wait?: true; timeout?: number; dryRun?: true } & {
+    label?: string[];
+    group?: string;
+    onNewer: OnNewer;
+  };
 
 export function addSubmit({ program, action }: Registrar): void {
   const command = withSubmission(program.command('submit').description('submits a run of a recipe'))
     .option('--idempotency-key <key>', 'the same key twice is the same run: for CI jobs that may be repeated')
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .option('--timeout <time>', 'with --wait: stops waiting after this time, such as 90m, 12h or 3d; the run continues', duration)
+    .option('--label <key=value>', 'labels the run, such as team=search (repeatable)', label)
+    .option('--group <name>', 'a concurrency group: one run of it runs at a time, and of those that wait only the newest does')
+    .addOption(
+      new Option('--on-newer <policy>', 'what becomes of this run when a newer one enters its group: it ends first, or is cancelled')
+        .choices(onNewer.options)
+        .default('queue'),
+    )
     .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why');
   withGate(command.option('--gate <gate>', 'with --wait: judges the run, such as "mAP@100 >= production - 0.2 points"'))
     .option('--comment-file <file.md>', 'with --wait: writes what became of the run and its gate as Markdown')
@@ -60,7 +76,10 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   // A misspelt baseline is found out now, not when the run is over.
   if (baseline !== null && 'model' in baseline && baseline.model !== null)
     await client.getEvaluation(`${baseline.model}@${baseline.version}`, { signal });
-  const run = await client.submitRun(body, { idempotencyKey: options.idempotencyKey, signal });
+  const run = await client.submitRun(
+    { ...body, ...(await contextOf(session, options)) },
+    { idempotencyKey: options.idempotencyKey, signal },
+  );
   const submitted = `${ui.style.bold(run.name)} submitted: ${plural(run.steps.total, 'step')} of ${run.recipe} on ${run.dataset}`;
   if (options.wait) {
     ui.note(`${submitted}  ${ui.style.dim(run.id)}`);
@@ -70,6 +89,16 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
   ui.note(ui.style.dim(`Watch it with \`cairn watch ${run.name}\`.`));
   return undefined;
+}
+
+/** What the submission says about where it comes from. In a job of CI the commit is that of the job. */
+async function contextOf({ cli }: Session, { label: labels, group, onNewer }: SubmitOptions): Promise<Partial<SubmitRequestInput>> {
+  const source = await readSource(cli.env);
+  return {
+    ...(source === null ? {} : { source }),
+    ...(labels === undefined ? {} : { labels: labelsOf(labels) }),
+    ...(group === undefined ? {} : { group, onNewer }),
+  };
 }
 
 /** Shows the run until it is over. When the wait is interrupted, the run continues, and a note says how to return to it. */

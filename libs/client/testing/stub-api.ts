@@ -142,6 +142,8 @@ export const aRun = (over: Partial<RunView> = {}): RunView => ({
   pinnedBy: null,
   retiredAt: null,
   onNewer: 'queue',
+  cancelCause: null,
+  hold: null,
   seq: 1,
   steps: { total: over.stepViews?.length ?? 1, done: 0, reused: 0 },
   createdAt: created,

@@ -89,7 +89,8 @@ const listed = <Row extends { total: number }>(rows: readonly Row[], item: (row:
 });
 
 async function heldRuns({ db, projectId }: Context): Promise<Found> {
-  const where = { projectId, state: 'held' };
+  // One that waits for its group starts by itself.
+  const where = { projectId, state: 'held', OR: [{ hold: null }, { hold: { not: 'group' } }] };
   const rows = await db.run.findMany({
     where,
     orderBy: { updatedAt: 'desc' },

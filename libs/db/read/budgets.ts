@@ -30,7 +30,7 @@ export const isOfBudget = Prisma.sql`case when b.scope like 'owner:%' then r.own
 
 /**
  * What counts against each budget: GPU time that attempts of its runs have held in the period, and what its live runs are still expected to
- * take. A held run takes nothing.
+ * take. A run that a budget holds takes nothing; one that waits for its group will start by itself.
  *
  * @param run only the budgets of a run with this owner and these labels
  */
@@ -60,7 +60,7 @@ export async function readBudgets(
             select coalesce(sum(a.slots * ms_between(case b.per when 'month' then greatest(a.created_at, ${from}) else a.created_at end, ${now})), 0) as ms,
                    coalesce(sum(a.slots * ms_between(a.created_at, ${now})), 0) as whole
               from attempt a where a.run_id = r.id and a.pool <> 'tasks' and a.state in ${liveAttempts}) t
-         where r.state in ('queued', 'running', 'cancelling') and r.project_id = b.project_id and ${isOfBudget}) live on true
+         where (r.state in ('queued', 'running', 'cancelling') or (r.state = 'held' and r.hold = 'group')) and r.project_id = b.project_id and ${isOfBudget}) live on true
      where b.project_id = ${projectId} ${scopes === null ? Prisma.empty : Prisma.sql`and b.scope = any(${scopes})`}
      order by b.scope`;
   return readRows(useRow, rows).map(({ scope, gpuMs, usedMs, expectedMs, updatedAt, ...row }) => ({

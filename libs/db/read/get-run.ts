@@ -1,7 +1,8 @@
-import { actionsIn, CairnError, isDoneStep, type RunView, runState, runVerdict } from '@cairn/contract';
+import { actionsIn, CairnError, cancelCause, holdCause, isDoneStep, type RunView, runState, runVerdict } from '@cairn/contract';
 import { stringify } from 'yaml';
 import type { Transaction } from '../client.ts';
 import { contextOf, isoTime, isoTimeOrNull, noReuseColumn, readColumn, readNullable, requestColumn } from './columns.ts';
+import { loadHoldReason } from './holds.ts';
 import { progressOf } from './run-progress.ts';
 import { type AdmissionSource, loadStepViews } from './step-views.ts';
 
@@ -16,7 +17,8 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
   const run = await db.run.findFirst({ where: { id: runId, projectId }, include: { dataset: { select: { name: true, version: true } } } });
   if (run === null) throw runNotFound(runId);
   const state = readColumn(runState, run.state, `run ${run.id} state`);
-  const stepViews = await loadStepViews(db, { id: run.id, name: run.name, state }, admission);
+  const held = await loadHoldReason(db, run);
+  const stepViews = await loadStepViews(db, { id: run.id, name: run.name, state, held }, admission);
   const steps = {
     total: stepViews.length,
     done: stepViews.filter((step) => isDoneStep(step.state)).length,
@@ -27,11 +29,13 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
     ...{ state, cause: run.cause, priority: run.priority, seq: run.seq, steps },
     ...{ pinnedBy: run.pinnedBy, retiredAt: isoTimeOrNull(run.retiredAt) },
     ...contextOf(run),
+    cancelCause: readNullable(cancelCause, run.cancelCause, `run ${run.id} cancel_cause`),
+    hold: readNullable(holdCause, run.hold, `run ${run.id} hold`),
     verdict: readColumn(runVerdict, run.verdict, `run ${run.id} verdict`),
     createdAt: isoTime(run.createdAt),
     startedAt: isoTimeOrNull(run.startedAt),
     finishedAt: isoTimeOrNull(run.finishedAt),
-    ...progressOf({ state, cause: run.cause }, stepViews),
+    ...progressOf({ state, cause: run.cause, held }, stepViews),
     updatedAt: isoTime(run.updatedAt),
     mapAt100: { best: run.mapBest, last: run.mapLast },
     gpuSeconds: stepViews.reduce((sum, step) => sum + step.gpuSeconds, 0),

@@ -1,5 +1,7 @@
 import {
   actionsIn,
+  cancelCause,
+  holdCause,
   isDoneStep,
   labelsOf,
   type RunListItem,
@@ -15,6 +17,7 @@ import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
 import { Prisma } from '../generated/client.ts';
 import { contextOf, failureColumn, isoTime, isoTimeOrNull, progressColumn, readColumn, readNullable, readRows } from './columns.ts';
+import { holder, holderColumn, holdReason } from './holds.ts';
 import { decodeCursor, encodeCursor, keyText, type Page, type PageArgs } from './page-cursor.ts';
 import { type ProgressStep, progressOf } from './run-progress.ts';
 import type { AdmissionSource } from './step-views.ts';
@@ -109,6 +112,9 @@ const pageRow = z.object({
   cause: z.string().nullable(),
   verdict: runVerdict,
   priority: z.number().int(),
+  cancelCause: cancelCause.nullable(),
+  hold: holdCause.nullable(),
+  holder,
   origin: z.unknown(),
   source: z.unknown(),
   labels: z.unknown(),
@@ -156,6 +162,7 @@ async function readPage(db: Transaction, { matching, sort, after, count }: PageO
   const rows = await db.$queryRaw`
     select r.id, r.name, r.recipe_name as recipe, d.name || '@' || d.version as dataset, r.owner, r.state, r.cause, r.verdict, r.priority, r.seq,
            r.origin, r.source, r.labels, r.concurrency_group as "group", r.on_newer as "onNewer",
+           r.cancel_cause as "cancelCause", r.hold, ${holderColumn},
            r.created_at as "createdAt", r.started_at as "startedAt", r.finished_at as "finishedAt", r.updated_at as "updatedAt",
            r.map_best as "mapBest", r.map_last as "mapLast", r.gpu_seconds + coalesce(live.seconds, 0)::float8 as "gpuSeconds", wanted.key
       from (select * from (${Prisma.join(ranges, ' union all ')}) ranges order by part, key ${direction}, id ${direction} limit ${count}) wanted
@@ -195,7 +202,7 @@ async function readSteps(db: Transaction, runs: readonly PageRow[], admission: A
 }
 
 function itemOf(
-  { createdAt, startedAt, finishedAt, updatedAt, mapBest, mapLast, key: _, ...run }: PageRow,
+  { createdAt, startedAt, finishedAt, updatedAt, mapBest, mapLast, key: _, holder: other, ...run }: PageRow,
   steps: readonly ProgressStep[],
 ): RunListItem {
   return {
@@ -209,7 +216,7 @@ function itemOf(
     createdAt: isoTime(createdAt),
     startedAt: isoTimeOrNull(startedAt),
     finishedAt: isoTimeOrNull(finishedAt),
-    ...progressOf(run, steps),
+    ...progressOf({ ...run, held: holdReason(run, other) }, steps),
     updatedAt: isoTime(updatedAt),
     mapAt100: { best: mapBest, last: mapLast },
     actions: actionsIn(run.state),

@@ -13,7 +13,7 @@ export type ProgressStep = {
 
 /** How far a run is, and what it does now in one sentence. Pure. */
 export function progressOf(
-  run: { state: RunState; cause: string | null },
+  run: { state: RunState; cause: string | null; held: { sentence: string } | null },
   steps: readonly ProgressStep[],
 ): Pick<RunListItem, 'share' | 'now'> {
   const done = steps.reduce((sum, step) => sum + shareOf(step), 0);
@@ -31,7 +31,7 @@ const count = (value: number): string => Math.floor(value).toLocaleString('en-US
 
 /** For each state of a run: what it does now, from its steps. */
 const sentences = {
-  held: (_, cause) => (cause === null ? 'is held' : `is held: ${cause}`),
+  held: (_, __, held) => held?.sentence ?? 'is held',
   queued: sentenceOfLive,
   running: sentenceOfLive,
   cancelling: () => 'stops its attempts',
@@ -42,10 +42,13 @@ const sentences = {
     return failed === undefined ? cause : `${failed.name} failed${why === null || why === undefined ? '' : `: ${why}`}`;
   },
   cancelled: () => null,
-} as const satisfies Record<RunState, (steps: readonly ProgressStep[], cause: string | null) => string | null>;
+} as const satisfies Record<
+  RunState,
+  (steps: readonly ProgressStep[], cause: string | null, held: { sentence: string } | null) => string | null
+>;
 
-function nowOf({ state, cause }: { state: RunState; cause: string | null }, steps: readonly ProgressStep[]): string | null {
-  return sentences[state](steps, cause);
+function nowOf({ state, cause, held }: Parameters<typeof progressOf>[0], steps: readonly ProgressStep[]): string | null {
+  return sentences[state](steps, cause, held);
 }
 
 function sentenceOfLive(steps: readonly ProgressStep[]): string | null {

@@ -28,6 +28,7 @@ import {
   removedColumn,
   scoresColumn,
 } from './columns.ts';
+import type { HoldReason } from './holds.ts';
 import { scoresOf } from './scores.ts';
 import { type AdmissionView, blockersOf, loadAdmission, needsAdmission, type StepSituation, waitingReasonOf } from './waiting.ts';
 
@@ -37,7 +38,7 @@ export type AdmissionSource = () => Promise<AdmissionView>;
 /** The views of all steps of a run, in topological order. At most six queries, regardless of the number of steps. */
 export async function loadStepViews(
   db: Transaction,
-  run: { id: string; name: string; state: RunState },
+  run: { id: string; name: string; state: RunState; held: HoldReason | null },
   admissionSource: AdmissionSource = () => loadAdmission(db),
 ): Promise<StepView[]> {
   const steps = await db.step.findMany({
@@ -71,6 +72,7 @@ export async function loadStepViews(
       stepId: step.id,
       state,
       runState: run.state,
+      held: run.held,
       createdAt: step.createdAt,
       readyAt: step.readyAt,
       needs: needs.map((name) => ({ name, state: states.get(name) ?? 'blocked' })),

@@ -15,6 +15,7 @@ import type { Transaction } from '../client.ts';
 import type { Prisma } from '../generated/client.ts';
 import { failureColumn, findingColumn, isoTime, isoTimeOrNull, readColumn, readNullable, readRows, resumedFromColumn } from './columns.ts';
 import { runNotFound } from './get-run.ts';
+import { loadHoldReason } from './holds.ts';
 import { type AdmissionSource, loadStepViews } from './step-views.ts';
 
 export type StepArgs = { projectId: string; runId: string; name: string };
@@ -27,11 +28,12 @@ export type StepArgs = { projectId: string; runId: string; name: string };
 export async function getStep(db: Transaction, args: StepArgs & { admission?: AdmissionSource | undefined }): Promise<StepView> {
   const run = await db.run.findFirst({
     where: { id: args.runId, projectId: args.projectId },
-    select: { id: true, name: true, state: true },
+    select: { id: true, name: true, state: true, hold: true, group: true, cause: true },
   });
   if (run === null) throw runNotFound(args.runId);
   const state = readColumn(runState, run.state, `run ${run.id} state`);
-  const views = await loadStepViews(db, { id: run.id, name: run.name, state }, args.admission);
+  const held = await loadHoldReason(db, run);
+  const views = await loadStepViews(db, { id: run.id, name: run.name, state, held }, args.admission);
   const view = views.find((step) => step.name === args.name);
   if (view === undefined)
     throw stepNotFound(

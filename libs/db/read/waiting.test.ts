@@ -171,6 +171,7 @@ const ready: StepSituation = {
   stepId: 'stp_1',
   state: 'ready',
   runState: 'running',
+  held: null,
   createdAt: time(1),
   readyAt: time(2),
   needs: [],

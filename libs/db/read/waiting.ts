@@ -14,6 +14,7 @@ import { type Admission, admit, type PoolCapacity, type RunningAttempt, slotsIn,
 import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
 import { isoTime, readNullable, readRows, roomColumn } from './columns.ts';
+import type { HoldReason } from './holds.ts';
 
 /** The input of {@link admit}: everything that waits for slots, everything that holds slots, and the pools. */
 export type Waiting = {
@@ -169,6 +170,8 @@ export type StepSituation = {
   stepId: string;
   state: StepState;
   runState: RunState;
+  /** What the run waits for while it is held. */
+  held: HoldReason | null;
   createdAt: Date;
   readyAt: Date | null;
   /** The steps that it needs. */
@@ -206,6 +209,8 @@ export function needsAdmission(situation: StepSituation): boolean {
 export function waitingReasonOf(situation: StepSituation, admission: AdmissionView | null): WaitingReason | null {
   const { state, attempts } = situation;
   if (isEndedStep(state) || situation.runState === 'cancelling') return null;
+  const isNext = situation.needs.every((need) => isDoneStep(need.state));
+  if (situation.held !== null && isNext) return reason(situation.held.code, situation.held.sentence, situation.createdAt);
   if (state === 'blocked') return reason('dependencies', `waiting for ${unmetNeeds(situation)}`, situation.createdAt);
   const readyAt = situation.readyAt ?? situation.createdAt;
   if (situation.isComplete) {
@@ -223,7 +228,6 @@ export function waitingReasonOf(situation: StepSituation, admission: AdmissionVi
     const { stepName, runName, runId } = situation.builder;
     return reason('same-result-building', `${stepName} of run ${runName} (${runId}) is building the same result`, readyAt);
   }
-  if (situation.runState === 'held') return reason('dependencies', 'the run is held', readyAt);
   if (admission !== null && !admission.leader.isAlive) {
     const { holder, expiresAt } = admission.leader;
     return holder === ''

@@ -21,7 +21,7 @@ export function RunActions({ run }: { run: RunView }) {
   const whyNoRetry = whyNot(run.actions, 'retry') ?? (isAllDone ? 'Not now: every step is done; retry from one of the steps' : null);
   return (
     <>
-      {mayRelease && run.state === 'held' && <ReleaseButton run={run} />}
+      {mayRelease && run.state === 'held' && run.hold !== 'group' && <ReleaseButton run={run} />}
       {mayCancel && (
         <ActionButton variant="default" why={whyNot(run.actions, 'cancel')} onClick={() => setAsks('cancel')}>
           Cancel …

@@ -1,4 +1,5 @@
-import type { RunView } from '@cairn/contract';
+import { labelTexts, originText, type RunView } from '@cairn/contract';
+import { Link } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
 import { runLooks, verdictLooks } from '../../parts/looks.ts';
@@ -30,6 +31,7 @@ export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) 
     ['Recipe', run.recipe],
     ['Dataset', run.dataset],
     ['Owner', run.owner],
+    ...contextFacts(run),
     ...(run.priority === 0 ? [] : [['Priority', String(run.priority)] satisfies [string, ReactNode]]),
     ...(run.verdict === 'none' ? [] : [['Quality gate', verdictLooks[run.verdict].label] satisfies [string, ReactNode]]),
   ];
@@ -67,6 +69,46 @@ export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) 
       </dl>
     </header>
   );
+}
+
+/** What started it, its commit, labels and group, where it has them. */
+function contextFacts({ origin, source, labels, group }: RunView): [string, ReactNode][] {
+  const texts = labelTexts(labels);
+  const commit = source === null ? '' : `${source.commit.slice(0, 12)} of ${source.repository}, ${source.ref}`;
+  return [
+    ...(origin.kind === 'person' ? [] : [['Started by', originText(origin)] satisfies [string, ReactNode]]),
+    ...(source === null
+      ? []
+      : [
+          [
+            source.pullRequest === null ? 'Commit' : `Pull request ${source.pullRequest}`,
+            source.url === null ? commit : <CommitLink key="commit" url={source.url} text={commit} />,
+          ] satisfies [string, ReactNode],
+        ]),
+    ...(texts.length === 0 ? [] : [['Labels', <Labels key="labels" texts={texts} />] satisfies [string, ReactNode]]),
+    ...(group === null ? [] : [['Group', group] satisfies [string, ReactNode]]),
+  ];
+}
+
+/** The page of the code host, which learns nothing about this one. */
+function CommitLink({ url, text }: { url: string; text: string }) {
+  return (
+    <a href={url} target="_blank" rel="noopener noreferrer">
+      {text}
+    </a>
+  );
+}
+
+/** Each leads to the runs that have it. */
+function Labels({ texts }: { texts: readonly string[] }) {
+  return texts.map((text, index) => (
+    <span key={text}>
+      {index > 0 && ', '}
+      <Link to="/runs" search={{ label: [text] }}>
+        {text}
+      </Link>
+    </span>
+  ));
 }
 
 /** How long the run has taken since it began, or took. */

@@ -33,9 +33,17 @@ async function aFailedRun(name: string) {
 }
 
 test('a run is watched from its submission to its mAP, without a reload', async () => {
-  const runId = await harness.submit({ name: 'watched', noReuse: true });
+  const url = 'https://code.example.com/team/landmarks/pull/7';
+  const source = { provider: 'github', repository: 'team/landmarks', commit: 'a'.repeat(40), ref: 'wider', pullRequest: 7, url } as const;
+  const runId = await harness.submit({ name: 'watched', noReuse: true, source, labels: { team: 'search' } });
   const page = await openPage(`/runs/${runId}`);
   await page.getByRole('heading', { name: 'watched' }).waitFor();
+  const link = page.getByRole('link', { name: 'aaaaaaaaaaaa of team/landmarks, wider' });
+  expect(await link.evaluate((element) => [element.getAttribute('href'), element.getAttribute('rel')])).toEqual([
+    url,
+    'noopener noreferrer',
+  ]);
+  expect(await page.getByRole('link', { name: 'team=search' }).getAttribute('href')).toMatch(/^\/runs\?label=.*team.*search/);
   await page.evaluate(() => document.body.setAttribute('data-first-load', 'yes'));
   await stepRow(page, 'second').getByText('Blocked').waitFor();
 

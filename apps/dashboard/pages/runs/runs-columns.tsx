@@ -1,4 +1,4 @@
-import { isEndedRun, type RunListItem, type RunSortKey } from '@cairn/contract';
+import { isEndedRun, labelTexts, type RunListItem, type RunSortKey } from '@cairn/contract';
 import type { ReactNode } from 'react';
 import { runLooks } from '../../parts/looks.ts';
 import { formatCount, formatGpuHours, formatMap, formatShare } from '../../parts/numbers.ts';
@@ -69,6 +69,7 @@ export const runColumns: Record<ColumnId, Column> = {
   recipe: { title: 'Recipe', width: '7.5rem', cell: (run) => <Text value={run.recipe} /> },
   dataset: { title: 'Dataset', width: '9rem', cell: (run) => <Text value={run.dataset} /> },
   owner: { title: 'Owner', width: '6.8rem', cell: (run) => <Text value={run.owner} /> },
+  labels: { title: 'Labels', width: '10rem', cell: (run) => <Text value={labelTexts(run.labels).join(', ')} /> },
   priority: { title: 'Priority', width: '5.5rem', isNumber: true, cell: (run) => formatCount(run.priority) },
 };
 

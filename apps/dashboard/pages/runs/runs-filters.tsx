@@ -1,4 +1,4 @@
-import { type RunListItem, runState } from '@cairn/contract';
+import { labelTexts, type RunListItem, runState } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { type ReactNode, useEffect, useRef, useState } from 'react';
@@ -36,6 +36,7 @@ export function RunsFilters({ search, narrow, change, clear, rows }: Props) {
       />
       <RecipeChoices chosen={search.recipe ?? []} onChoose={(recipe) => narrow({ recipe })} />
       <OwnerChoices chosen={search.owner ?? []} onChoose={(owner) => narrow({ owner })} rows={rows} />
+      <LabelChoices chosen={search.label ?? []} onChoose={(label) => narrow({ label })} rows={rows} />
       <AgeChoice chosen={search.age} onChoose={(age) => narrow({ age })} />
       {clear !== null && (
         <Button variant="subtle" onClick={clear} leftSection={<Icon name="cross" size={12} />}>
@@ -116,7 +117,7 @@ type ChoicesProps<T extends string> = {
   onOpen?: () => void;
 };
 
-/** Several values of one filter: any of them matches. */
+/** Several values of one filter. */
 function Choices<T extends string>({ title, options, chosen, onChoose, show = (option) => option, hasNoCount, onOpen }: ChoicesProps<T>) {
   const label = chosen.length === 0 || hasNoCount ? title : `${title} (${chosen.length})`;
   const toggle = (option: T) => {
@@ -156,6 +157,14 @@ function OwnerChoices({ chosen, onChoose, rows }: TextChoices & { rows: readonly
   const owners = rows.map(({ owner }) => owner).sort();
   return (
     <Choices title="Owner" options={withChosen(me === undefined ? owners : [me, ...owners], chosen)} chosen={chosen} onChoose={onChoose} />
+  );
+}
+
+/** The labels of the runs on the page; runs that have all of the chosen ones match. */
+function LabelChoices({ chosen, onChoose, rows }: TextChoices & { rows: readonly RunListItem[] }) {
+  const texts = rows.flatMap(({ labels }) => labelTexts(labels)).sort();
+  return texts.length + chosen.length === 0 ? null : (
+    <Choices title="Labels" options={withChosen(texts, chosen)} chosen={chosen} onChoose={onChoose} />
   );
 }
 

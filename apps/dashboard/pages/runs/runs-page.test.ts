@@ -19,10 +19,11 @@ beforeAll(async () => {
   const { id: datasetId } = await prisma.dataset.findFirstOrThrow();
   await prisma.$executeRaw`
     insert into run (id, project_id, owner, name, recipe_name, recipe, dataset_id, state, no_reuse, request_digest, created_at, updated_at,
-                     map_best, map_last, gpu_seconds)
+                     map_best, map_last, gpu_seconds, labels)
     select 'run_' || lpad(n::text, 26, '0'), 'default', case when n % 2 = 0 then 'ada' else 'bob' end, 'run-' || n, 'tiny', '{}', ${datasetId},
            case when n % 100 = 0 then 'failed' when n % 101 = 0 then 'running' else 'succeeded' end, 'false', '',
-           now() - n * interval '1 minute', now() - n * interval '1 minute', n / 20000.0, n / 40000.0, n * 36
+           now() - n * interval '1 minute', now() - n * interval '1 minute', n / 20000.0, n / 40000.0, n * 36,
+           case when n <= 10 then '{"tier": "night"}'::jsonb else '{}' end
       from generate_series(1, ${runs}) n`;
   await prisma.$executeRaw`
     insert into step (id, run_id, position, name, kind, settings, needs, pool, slots, max_attempts, state)
@@ -99,6 +100,10 @@ test(
     expect(await page.getByRole('searchbox').inputValue()).toBe('');
     await page.getByRole('button', { name: 'Clear filters' }).click();
     await total(page, '10,000').waitFor();
+
+    await page.getByRole('search').getByRole('button', { name: 'Labels' }).click();
+    await page.getByRole('checkbox', { name: 'tier=night' }).check();
+    await total(page, '10 found').waitFor();
   },
   limitMs,
 );

@@ -8,25 +8,27 @@ import { ages, type RunsSearch } from './runs-search.ts';
 export const pageSize = 50;
 export const defaultSort: RunSort = '-createdAt';
 
-export type RunsFilter = Pick<RunsSearch, 'q' | 'state' | 'recipe' | 'owner' | 'age' | 'sort' | 'cursor'>;
+export type RunsFilter = Pick<RunsSearch, 'q' | 'state' | 'recipe' | 'owner' | 'label' | 'age' | 'sort' | 'cursor'>;
 
 /** The part of the address that the api answers. */
-export const filterOf = ({ q, state, recipe, owner, age, sort, cursor }: RunsSearch): RunsFilter => ({
+export const filterOf = ({ q, state, recipe, owner, label, age, sort, cursor }: RunsSearch): RunsFilter => ({
   q,
   state,
   recipe,
   owner,
+  label,
   age,
   sort,
   cursor,
 });
 
 /** The parameters of GET /v1/runs. */
-export const parametersOf = ({ q, state, recipe, owner, age, sort = defaultSort, cursor }: RunsFilter, now: number) => ({
+export const parametersOf = ({ q, state, recipe, owner, label, age, sort = defaultSort, cursor }: RunsFilter, now: number) => ({
   ...(q === undefined ? {} : { q }),
   ...(state === undefined ? {} : { state }),
   ...(recipe === undefined ? {} : { recipe }),
   ...(owner === undefined ? {} : { owner }),
+  ...(label === undefined ? {} : { label }),
   ...(age === undefined ? {} : { createdAfter: new Date(now - ages[age].days * 86_400_000).toISOString() }),
   sort,
   ...(cursor === undefined ? {} : { cursor }),

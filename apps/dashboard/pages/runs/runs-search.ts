@@ -1,4 +1,4 @@
-import { runSort, runState } from '@cairn/contract';
+import { labelText, runSort, runState } from '@cairn/contract';
 import { z } from 'zod';
 
 /** Columns of the table, in their order; the name is always shown. */
@@ -13,6 +13,7 @@ export const columnIds = [
   'recipe',
   'dataset',
   'owner',
+  'labels',
   'priority',
 ] as const;
 const columnId = z.enum(columnIds);
@@ -53,6 +54,8 @@ export const runsSearch = z.object({
   state: many(runState),
   recipe: many(name),
   owner: many(name),
+  /** `key=value`: runs that have all of them. */
+  label: many(labelText),
   age: one(z.enum(['1d', '7d', '30d'])),
   sort: one(runSort),
   /** The page after this position, and its number for people. */
@@ -63,7 +66,7 @@ export const runsSearch = z.object({
 });
 export type RunsSearch = z.infer<typeof runsSearch>;
 /** What narrows the list. */
-export const filterKeys = ['q', 'state', 'recipe', 'owner', 'age'] as const satisfies readonly (keyof RunsSearch)[];
+export const filterKeys = ['q', 'state', 'recipe', 'owner', 'label', 'age'] as const satisfies readonly (keyof RunsSearch)[];
 
 /** Changes a part of the address: as a new entry of the history, or in place of the present one. */
 export type ChangeSearch = (change: Partial<RunsSearch>, how?: 'replace') => void;
