@@ -41,7 +41,9 @@ test(
     await home.getByText(/waits-for-budget is held: the budget owner:ada/).waitFor();
     const runPage = await openPage(`/runs/${held}`);
     await runPage.getByRole('button', { name: 'Release' }).click();
-    await runPage.getByText('Queued', { exact: true }).first().waitFor();
+    await runPage.getByRole('button', { name: 'Release' }).waitFor({ state: 'detached' });
+    // It reuses the lists, so it has started.
+    expect((await harness.run(held)).state).toBe('running');
   },
   limitMs,
 );

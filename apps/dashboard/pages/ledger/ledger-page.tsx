@@ -11,6 +11,7 @@ import { Button } from '@mantine/core';
 import { useInfiniteQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
+import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
@@ -47,6 +48,8 @@ export function LedgerPage() {
   const { by = 'owner', period = 'month', owner, run } = search;
   const { client } = useServices();
   useTitle('Ledger');
+  // Keeps the stream open; the sums change all the time, and are fetched when the page is opened.
+  useFollow('runs');
   const ends = endsOf(period, new Date());
   const asked = { by, ...ends, ...(owner === undefined ? {} : { owner }), ...(run === undefined ? {} : { run }) };
   const query = { ...asked, limit: pageSize };
@@ -81,13 +84,16 @@ export function LedgerPage() {
       />
       {(owner !== undefined || run !== undefined) && (
         <p>
-          Only {owner !== undefined && `runs of ${owner}`}{' '}
+          {owner !== undefined && `Only runs of ${owner}. `}
           {run !== undefined && (
-            <Link to="/runs/$runId" params={{ runId: run }}>
-              {run}
-            </Link>
+            <>
+              Only the run{' '}
+              <Link to="/runs/$runId" params={{ runId: run }}>
+                {run}
+              </Link>
+              .{' '}
+            </>
           )}
-          .{' '}
           <Link to="/ledger" search={{ ...search, owner: undefined, run: undefined }}>
             All runs
           </Link>
