@@ -116,7 +116,7 @@ test('by every grouping and in every period, the sums are the times of the attem
         expect(sum(halves.map(({ total }) => ms(total[part])))).toBe(ms(whole.total[part]));
       for (const { key, held } of whole.items) expect(ms(held)).toBe(heldIn(attempts, from, to, ({ run }) => owners[run] === key));
     }),
-    { numRuns: 8 },
+    { numRuns: 6 },
   );
 });
 
