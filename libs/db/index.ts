@@ -3,8 +3,8 @@ export { Prisma, PrismaClient, type Token } from './generated/client.ts';
 export * from './listen.ts';
 export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
-export { type BudgetUse, isOfBudget, monthOf, readBudgets } from './read/budgets.ts';
 export { readAttention } from './read/attention.ts';
+export { type BudgetUse, isOfBudget, monthOf, readBudgets } from './read/budgets.ts';
 export {
   currentAliases,
   datasetViewOf,
