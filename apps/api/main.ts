@@ -10,7 +10,7 @@ import {
   runMain,
   useProxies,
 } from '@cairn/runtime';
-import { openStore } from '@cairn/storage';
+import { openStore, removeFolder } from '@cairn/storage';
 import { ensureBootstrapToken } from './auth/secrets.ts';
 import { buildServers } from './build-servers.ts';
 import { apiConfiguration, megabyte } from './configuration.ts';
@@ -19,7 +19,6 @@ import { openFileCache } from './file-cache.ts';
 import { findDashboard } from './http/dashboard.ts';
 import { awaitDatabase } from './http/database-fault.ts';
 import { boundsOf } from './server-bounds.ts';
-import { removerOf } from './storage-access.ts';
 
 /** How long the database may take to answer at the start. */
 const databaseLimitMs = 30_000;
@@ -63,7 +62,7 @@ await runMain({
       deliveryHosts: configuration.CAIRN_DELIVERY_HOSTS ?? null,
     };
     const ctx = { prisma, log, limits, recipes: await loadRecipes(), secretKeys: configuration.CAIRN_SECRETS_KEYS };
-    const engine = createEngine(ctx, removerOf(store));
+    const engine = createEngine(ctx, (prefix, except) => removeFolder(store, prefix, except));
     const feed = createEventFeed({ prisma, databaseUrl: configuration.CAIRN_DATABASE_URL, log });
     closer.add('the event feed', () => feed.close());
     const cache = await openFileCache({ maxBytes: configuration.CAIRN_CACHE_MB * megabyte });

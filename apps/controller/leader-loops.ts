@@ -1,7 +1,17 @@
 import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
 import { listen, wakeChannel } from '@cairn/db';
-import { type Leadership, recordPools, removeOldDeliveries, serveTimers, startAcceptedDeliveries, trimDeliveries } from '@cairn/engine';
+import {
+  collectWhenDue,
+  type Leadership,
+  noteBudgets,
+  recordPools,
+  removeOldDeliveries,
+  serveTimers,
+  startAcceptedDeliveries,
+  trimDeliveries,
+} from '@cairn/engine';
+import { removeFolder } from '@cairn/storage';
 import { admitOnce, hasMoreRoom, type RoomReadings } from './admission.ts';
 import type { ApiHealth } from './health.ts';
 import { type ControllerParts, createTrigger, type LeaderParts } from './parts.ts';
@@ -9,7 +19,7 @@ import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { reconcileOnce, watchOnce } from './watching.ts';
 
 const intervalMs = {
-  ...{ admit: 5_000, watch: 1_000, reconcile: 2_000, timers: 1_000 },
+  ...{ admit: 5_000, watch: 1_000, reconcile: 2_000, timers: 1_000, budgets: 60_000, collect: 600_000 },
   ...{ deliveries: 5_000, oldDeliveries: 600_000, trim: 300_000 },
 };
 /** How long launches in progress may take to end when the lead is lost. */
@@ -60,7 +70,16 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
   const deliveries = createTrigger({ everyMs: intervalMs.deliveries, onError, work: () => startAcceptedDeliveries(leader.ctx, signal) });
   const oldDeliveries = createTrigger({ everyMs: intervalMs.oldDeliveries, onError, work: () => removeOldDeliveries(leader.ctx) });
   const trim = createTrigger({ everyMs: intervalMs.trim, onError, work: () => trimDeliveries(leader.ctx.prisma, new Date()) });
-  const loops = [admission, watch, reconcile, timers, deliveries, oldDeliveries, trim];
+  const budgets = createTrigger({ everyMs: intervalMs.budgets, onError, work: () => noteBudgets(leader.ctx, leader.lead) });
+  const collection = createTrigger({
+    everyMs: intervalMs.collect,
+    onError,
+    work: async () => {
+      const remove = (prefix: string, except?: ReadonlySet<string>) => removeFolder(leader.store, prefix, except);
+      for (const { totals } of await collectWhenDue(leader.ctx, remove, leader.lead)) log.info({ ...totals }, 'collected garbage');
+    },
+  });
+  const loops = [admission, watch, reconcile, timers, deliveries, oldDeliveries, trim, budgets, collection];
   listen({
     url: leader.databaseUrl,
     channels: [wakeChannel],

@@ -74,6 +74,7 @@ await runMain({
           executor: pool.executor,
           slots: pool.slots,
           attemptSlots: attemptSlotsOf(pool),
+          gpuHourPrice: pool.gpuHourPrice ?? null,
         })),
         { name: 'tasks', executor: 'tasks', slots: config.CAIRN_TASK_SLOTS, attemptSlots: null },
       ],

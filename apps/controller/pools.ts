@@ -14,17 +14,20 @@ import Docker from 'dockerode';
 import { z } from 'zod';
 
 const slots = z.number().int().min(1).max(4096);
+/** Of one slot, in the operator's currency. */
+const gpuHourPrice = z.number().min(0).max(1_000_000).optional();
+const every = { name: safeName, slots, gpuHourPrice };
 
-const processPool = z.strictObject({ name: safeName, executor: z.literal('process'), slots });
+const processPool = z.strictObject({ ...every, executor: z.literal('process') });
 
 const kubernetesPool = z
-  .strictObject({ name: safeName, executor: z.literal('kubernetes'), slots, settings: kubernetesPoolSettings })
+  .strictObject({ ...every, executor: z.literal('kubernetes'), settings: kubernetesPoolSettings })
   .superRefine(({ slots: held, settings: { gpusPerPod, graceSeconds } }, context) =>
     refine({ held, gpus: gpusPerPod, graceSeconds, what: 'pod' }, context),
   );
 
 const dockerPool = z
-  .strictObject({ name: safeName, executor: z.literal('docker'), slots, settings: dockerPoolSettings })
+  .strictObject({ ...every, executor: z.literal('docker'), settings: dockerPoolSettings })
   .superRefine(({ slots: held, settings: { gpus, graceSeconds } }, context) =>
     refine({ held, gpus: typeof gpus === 'number' ? gpus : 0, graceSeconds, what: 'container' }, context),
   );

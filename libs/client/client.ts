@@ -11,6 +11,8 @@ import {
   attemptView,
   attentionView,
   auditPage,
+  budgetList,
+  type budgetRequest,
   type cancelRequest,
   checkpointList,
   type comparisonQuery,
@@ -27,6 +29,9 @@ import {
   gcResult,
   judgement,
   judgementList,
+  type LedgerRow,
+  ledgerPage,
+  type ledgerQuery,
   logLines,
   type logLinesQuery,
   logMatches,
@@ -46,6 +51,8 @@ import {
   type RunListItem,
   recipeList,
   recipeView,
+  type retentionPolicy,
+  retentionView,
   type retryRequest,
   runEventPage,
   type runListQuery,
@@ -121,6 +128,7 @@ export type CairnClient = ReturnType<typeof createClient>;
 
 type PageQuery = { limit?: number; cursor?: string };
 type ComparisonInput = Pick<z.output<typeof comparisonQuery>, 'a' | 'b'> & Partial<z.output<typeof comparisonQuery>>;
+type LedgerInput = Partial<z.output<typeof ledgerQuery>>;
 type QueryScoresInput = Pick<z.output<typeof queryScoresQuery>, 'of'> & Partial<z.output<typeof queryScoresQuery>>;
 
 /** Calls about datasets, recipes, weights, models and artifacts. */
@@ -226,6 +234,8 @@ function catalogueCalls({ send, open }: Requester) {
 function serviceCalls({ send }: Requester) {
   const listAudit = (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
+  const readLedger = (query: LedgerInput = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'ledger'], query, repeatable: true, answer: ledgerPage }, options);
 
   return {
     /** The build of the dashboard that the service serves now. Only with one. */
@@ -264,6 +274,23 @@ function serviceCalls({ send }: Requester) {
     listAudit,
     eachAuditEntry: (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
       eachItem((cursor) => listAudit(cursor === undefined ? query : { ...query, cursor }, options)),
+
+    /** GPU time of a period by one property of the attempts, those that held most first. */
+    readLedger,
+    getRetention: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'retention'], repeatable: true, answer: retentionView }, options),
+    /** Replaces the policy. Repeating it changes nothing. */
+    setRetention: (body: z.input<typeof retentionPolicy>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: ['v1', 'retention'], body, repeatable: true, answer: retentionView }, options),
+    listBudgets: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'budgets'], repeatable: true, answer: budgetList }, options),
+    /** Sets or changes the budget of `owner:NAME` or `label:KEY=VALUE`. Repeating it changes nothing. */
+    setBudget: (scope: string, body: z.input<typeof budgetRequest>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: ['v1', 'budgets', scope], body, repeatable: true, answer: budgetList }, options),
+    removeBudget: (scope: string, options?: RequestOptions) =>
+      send({ method: 'DELETE', path: ['v1', 'budgets', scope], repeatable: false, answer: budgetList }, options),
+    eachLedgerRow: (query: LedgerInput, options?: RequestOptions): AsyncGenerator<LedgerRow, void, void> =>
+      eachItem((cursor) => readLedger(cursor === undefined ? query : { ...query, cursor }, options)),
 
     /** Removes artifacts that no run refers to and the staging of attempts that are over. */
     collectGarbage: (body: z.input<typeof gcRequest> = {}, options: RequestOptions = {}) =>
@@ -304,6 +331,13 @@ function runCalls({ open, send }: Requester) {
 
     getRun: (runId: string, options?: RequestOptions) =>
       send({ method: 'GET', path: [...runs, runId], repeatable: true, answer: runView }, options),
+
+    /** Keeps the results of a run whatever the retention policy, or no longer. */
+    pinRun: (runId: string, isPinned: boolean, options?: RequestOptions) =>
+      send({ method: isPinned ? 'PUT' : 'DELETE', path: [...runs, runId, 'pin'], repeatable: true, answer: runView }, options),
+    /** Lets a held run start. */
+    releaseRun: (runId: string, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'release'], repeatable: false, answer: runView }, options),
 
     cancelRun: (runId: string, body: z.input<typeof cancelRequest> = {}, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'cancel'], body, repeatable: false, answer: runView }, options),

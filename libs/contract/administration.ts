@@ -1,25 +1,10 @@
 import { z } from 'zod';
 import { idOf, safeName, timestamp } from './names.ts';
 import { page, pageQuery } from './rest.ts';
-import { artifactKind, tokenRole } from './states.ts';
+import { tokenRole } from './states.ts';
 import { writtenText } from './text.ts';
 
-// The installation: garbage, tokens, the fleet, the audit.
-
-/** POST /v1/gc: removes artifacts that no run refers to, the staging files of ended attempts, and the curves of abandoned results. */
-export const gcRequest = z.strictObject({
-  dryRun: z.boolean().default(false),
-  olderThanHours: z.number().min(0).max(1_000_000).default(24),
-});
-export const gcResult = z.object({
-  dryRun: z.boolean(),
-  artifacts: z.array(z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int() })),
-  stagingPrefixes: z.array(z.string()),
-  /** Curves of attempts whose result was abandoned. */
-  logPrefixes: z.array(z.string()).default([]),
-  bytes: z.number().int(),
-});
-export type GcResult = z.infer<typeof gcResult>;
+// The installation: tokens, the fleet, the audit.
 
 export const tokenRequest = z.strictObject({ name: safeName, role: tokenRole, expiresInDays: z.number().positive().max(3650).optional() });
 export const tokenView = z.object({

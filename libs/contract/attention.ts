@@ -5,6 +5,10 @@ import { idOf, timestamp } from './names.ts';
 export const attentionKind = z.enum([
   /** No controller is running, so nothing is started. */
   'no-leader',
+  /** A run is held: an admin can release it. */
+  'held-run',
+  /** A budget is spent, or the share to warn at is reached. */
+  'budget',
   /** A run failed in the last week. */
   'failed-run',
   /** A step of a live run has waited for room or for the cluster for a long time. */
@@ -18,7 +22,7 @@ export type AttentionKind = z.infer<typeof attentionKind>;
 
 export const attentionItem = z.object({
   kind: attentionKind,
-  /** Of the thing: a run, a step, an attempt, the name of a node, or of the leader's lease. */
+  /** Of the thing: a run, a step, an attempt, the name of a node or of a budget, or of the leader's lease. */
   id: z.string(),
   /** What happened to which thing, and what to do where that is known. */
   sentence: z.string(),

@@ -102,6 +102,8 @@ export const modelView = z.object({
   /** Those that name this version. */
   aliases: z.array(z.string()).default([]),
   createdAt: timestamp,
+  /** When the retention policy gave up its artifacts; its metrics stay. */
+  removedAt: timestamp.nullable().default(null),
 });
 export type ModelView = z.infer<typeof modelView>;
 export const modelPage = page(modelView);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { budgetState } from './budgets.ts';
 import { idOf, timestamp } from './names.ts';
 import { attemptCause, attemptState, runState, runVerdict, stepState, stopCause } from './states.ts';
 
@@ -29,6 +30,8 @@ const eventData = {
   evaluation: z.object({ step: z.string(), when: z.enum(['start', 'epoch', 'end']), mapAt100: z.number() }),
   /** A quality gate was judged, or could not be (`none`): `gate` is its text. `alias`: the one that now names the run's model. */
   gate: z.object({ gate: z.string(), verdict: runVerdict, alias: z.string().optional() }),
+  /** A budget of the run reached the share to warn at, or is spent. */
+  budget: z.object({ scope: z.string(), state: budgetState, usedHours: z.number(), gpuHours: z.number() }),
   /** A message from an attempt (`said`, with a level), an unreadable image, a registered model, or a retry. */
   note: z.object({
     step: z.string().optional(),
@@ -66,6 +69,7 @@ export const runEvent = z.discriminatedUnion('type', [
   eventOf('checkpoint'),
   eventOf('evaluation'),
   eventOf('gate'),
+  eventOf('budget'),
   eventOf('note'),
 ]);
 export type RunEvent = z.infer<typeof runEvent>;

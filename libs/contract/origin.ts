@@ -77,6 +77,11 @@ export const labelText = z
   .string()
   .regex(new RegExp(`^${labelPrefix}${labelWord}=(?:${labelWord})?$`), 'use KEY=VALUE, such as team=search');
 
+/** `label:KEY=VALUE`: the runs that a budget is for. */
+export const budgetLabelPattern = new RegExp(`^label:${labelPrefix}${labelWord}=(?:${labelWord})?$`);
+/** `label:KEY`: what the ledger adds up by. */
+export const labelGroupingPattern = new RegExp(`^label:${labelPrefix}${labelWord}$`);
+
 /** The labels of texts such as `team=search`; of a repeated key, the last one counts. */
 export const labelsOf = (texts: readonly string[]): RunLabels =>
   Object.fromEntries(texts.map((text) => [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]));
@@ -100,6 +105,8 @@ export type CancelCause = z.infer<typeof cancelCause>;
 export const holdCause = z.enum([
   /** For the run of its group that runs. */
   'group',
+  /** For a person: a budget of it is spent. */
+  'budget',
 ]);
 export type HoldCause = z.infer<typeof holdCause>;
 

@@ -88,6 +88,7 @@ export const waitingReason = z.object({
   code: z.enum([
     'dependencies',
     'group',
+    'budget',
     'capacity',
     'behind',
     'backoff',
@@ -153,6 +154,8 @@ export const stepView = z.object({
   failureCard: failureCard.nullable(),
   /** The artifact that the step made or reused. */
   artifact: z.object({ id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable(), prefix: z.string() }).nullable(),
+  /** The result that the step had, once the retention policy gave it up. */
+  removed: z.object({ kind: artifactKind, bytes: z.number().int(), at: timestamp }).nullable().default(null),
   /** Where a reused result comes from. */
   reusedFrom: z.object({ runId: idOf('run'), runName: z.string() }).nullable(),
   /**
@@ -206,6 +209,10 @@ export const runListItem = runSummary.extend({
 export type RunListItem = z.infer<typeof runListItem>;
 
 export const runView = runListItem.extend({
+  /** Who pinned it, so that its results are kept whatever the retention policy. */
+  pinnedBy: z.string().nullable().default(null),
+  /** When the retention policy gave up its results; what it measured stays. */
+  retiredAt: timestamp.nullable().default(null),
   stepViews: z.array(stepView),
   noReuse: z.union([z.boolean(), z.array(z.string())]),
   /** The recipe with the overrides applied, as YAML. */
@@ -238,7 +245,7 @@ export const anyOf = <T extends z.ZodType<string>>(value: T, most = 20) =>
   z.union([value, z.array(value).min(1).max(most)]).transform((given): z.output<T>[] => (Array.isArray(given) ? given : [given]));
 
 /** A time in a query. Its schema in OpenAPI lacks the pattern of a timestamp, for which generated tests take minutes to find examples. */
-const givenTime = writtenText(64, { least: 1 })
+export const givenTime = writtenText(64, { least: 1 })
   .refine((text) => timestamp.safeParse(text).success, 'expected a time such as 2026-01-14T09:26:53Z')
   .describe('A time as in ISO 8601, with its offset.');
 

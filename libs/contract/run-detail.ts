@@ -32,13 +32,14 @@ export const maxBlockers = 20;
 export const actionView = z.object({ action: runAction, isAllowed: z.boolean(), why: z.string().nullable() });
 export type ActionView = z.infer<typeof actionView>;
 
-const actionWords = { cancel: 'cancelled', retry: 'retried' } as const satisfies Record<RunAction, string>;
+const actionWords = { cancel: 'cancelled', retry: 'retried', release: 'released' } as const satisfies Record<RunAction, string>;
 
-/** Why a run in this state cannot be cancelled or retried, as the end of a sentence; null when it can. */
+/** Why a run in this state cannot be cancelled, retried or released, as the end of a sentence; null when it can. */
 export function whyNotAllowed(state: RunState, action: RunAction): string | null {
   if (allowsAction(state, action)) return null;
   const states = statesThatAllow(action);
-  return `is ${state}; only a run that is ${states.slice(0, -1).join(', ')} or ${states.at(-1)} can be ${actionWords[action]}`;
+  const others = states.length > 1 ? `${states.slice(0, -1).join(', ')} or ` : '';
+  return `is ${state}; only a run that is ${others}${states.at(-1)} can be ${actionWords[action]}`;
 }
 
 /** The actions on a run in this state. From a step, `retry` alone. */

@@ -12,6 +12,8 @@ export const callerActions = {
   'run.cancel': 'submitter',
   'run.retry': 'submitter',
   'schedule.manage': 'submitter',
+  'run.release': 'admin',
+  'run.pin': 'submitter',
   'dataset.add': 'submitter',
   'picture.search': 'submitter',
   'weights.import': 'submitter',
@@ -20,6 +22,8 @@ export const callerActions = {
   // Those of another owner: admin.
   'trigger.manage': 'submitter',
   'delivery.release': 'submitter',
+  'budget.manage': 'admin',
+  'retention.manage': 'admin',
   'token.manage': 'admin',
   'secret.manage': 'admin',
   'audit.read': 'admin',

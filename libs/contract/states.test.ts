@@ -33,7 +33,8 @@ test('an ended attempt stays ended; an ended run or step starts again only by a 
   for (const state of stepState.options) if (isEndedStep(state)) expect(stepStates[state].next).toEqual(['blocked']);
 });
 
-test('a run can be cancelled until it ends, and retried after it ended', () => {
+test('a run can be cancelled until it ends, released while it is held, and retried after it ended', () => {
+  expect(statesThatAllow('release')).toEqual(['held']);
   expect(statesThatAllow('cancel')).toEqual(['held', 'queued', 'running']);
   expect(statesThatAllow('retry')).toEqual(runState.options.filter(isEndedRun));
   for (const state of statesThatAllow('cancel')) expect(mayFollow(runStates, state, 'cancelling')).toBe(true);

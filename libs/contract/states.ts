@@ -5,27 +5,29 @@ export const runState = z.enum(['held', 'queued', 'running', 'cancelling', 'succ
 export type RunState = z.infer<typeof runState>;
 
 /** Actions on a run. */
-export const runAction = z.enum(['cancel', 'retry']);
+export const runAction = z.enum(['cancel', 'retry', 'release']);
 export type RunAction = z.infer<typeof runAction>;
 
 /** For each state of a run: the states that may follow, whether the run has ended, and the allowed actions. */
 export const runStates = {
-  held: { next: ['queued', 'running', 'cancelling'], isEnded: false, actions: ['cancel'] },
+  // A release lets it start, or continue if it was held as it was retried.
+  held: { next: ['queued', 'running', 'cancelling'], isEnded: false, actions: ['cancel', 'release'] },
   queued: { next: ['running', 'cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   running: { next: ['cancelling', 'succeeded', 'failed'], isEnded: false, actions: ['cancel'] },
   cancelling: { next: ['cancelled'], isEnded: false, actions: [] },
-  // A retry reopens an ended run; it is held while another run of its concurrency group is live.
+  // A retry reopens an ended run, or holds it: for a budget, or while another run of its concurrency group is live.
   succeeded: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
   failed: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
   cancelled: { next: ['running', 'held'], isEnded: true, actions: ['retry'] },
 } as const satisfies Record<RunState, { next: readonly RunState[]; isEnded: boolean; actions: readonly RunAction[] }>;
 
 export const isEndedRun = (state: RunState): boolean => runStates[state].isEnded;
+export const endedRunStates = runState.options.filter(isEndedRun);
 export const liveRunStates = runState.options.filter((state) => !isEndedRun(state));
 
-/** True when a run in this state can be cancelled or retried (all of it, or from one of its steps). */
+/** True when a run in this state can be cancelled, released, or retried (all of it, or from one of its steps). */
 export const allowsAction = (state: RunState, action: RunAction): boolean => runStates[state].actions.some((one) => one === action);
-/** The states in which a run can be cancelled or retried. */
+/** The states in which a run can be cancelled, released or retried. */
 export const statesThatAllow = (action: RunAction): RunState[] => runState.options.filter((state) => allowsAction(state, action));
 
 /** The verdict of a run's quality gate, separate from its state: a worse model is a succeeded run with a failed verdict. */

@@ -5,6 +5,7 @@ export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
 export { type ArtifactFile, fileOfArtifact, findLists } from './read/artifact-files.ts';
 export { readAttention } from './read/attention.ts';
+export { type BudgetUse, isOfBudget, monthOf, readBudgets } from './read/budgets.ts';
 export {
   currentAliases,
   datasetViewOf,
@@ -27,6 +28,7 @@ export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shard
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { loadFleetWork } from './read/fleet-work.ts';
 export { getRun } from './read/get-run.ts';
+export { readLedger } from './read/ledger.ts';
 export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns, readRunsPosition } from './read/list-runs.ts';

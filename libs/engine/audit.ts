@@ -7,6 +7,9 @@ export type AuditAction =
   | 'run.submit'
   | 'run.cancel'
   | 'run.retry'
+  | 'run.release'
+  | 'run.pin'
+  | 'run.unpin'
   | 'run.judge'
   | 'dataset.add'
   | 'schedule.add'
@@ -36,6 +39,9 @@ export type AuditAction =
   | 'trigger.remove'
   | 'trigger.rotate'
   | 'delivery.release'
+  | 'retention.set'
+  | 'budget.set'
+  | 'budget.remove'
   | 'call.refused';
 
 export type AuditChange = {

@@ -1,6 +1,8 @@
 import { CairnError, isDoneStep } from '@cairn/contract';
 import { audit } from './audit.ts';
+import { whyHeld } from './budgets.ts';
 import type { Actor, EngineContext } from './engine.ts';
+import { lockGiven } from './external-inputs.ts';
 import { lockGroup, placeInGroup } from './groups.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
@@ -21,8 +23,8 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
 }
 
 /**
- * Reopens an ended run: every failed or cancelled step, and with `from` also that step and all that depend on it, which then run again even
- * if their results exist.
+ * Reopens an ended run: every failed or cancelled step and every one whose result was given up, and with `from` also that step and all
+ * that depend on it, which then run again even if their results exist.
  */
 export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
   const { projectId } = actor;
@@ -32,26 +34,32 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
   const retry = async (run: RunWork): Promise<boolean> => {
     requireAction(run, 'retry');
     const again = from === null ? new Set<string>() : dependents(run, from);
-    const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state));
+    // A step whose result was given up makes it again.
+    const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state) || step.artifact === null);
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to rerun from`);
     await checkRunQuotas(ctx, run.tx, run);
+    await lockGiven(run.tx, reset);
+    await run.tx.run.update({ where: { id: run.id }, data: { retiredAt: null }, select: { id: true } });
     if (again.size > 0 && run.noReuse !== true) {
       run.noReuse = [...new Set([...(run.noReuse || []), ...again])];
       changeRun(run, { noReuse: run.noReuse });
     }
+    const held = await whyHeld(run.tx, run);
     const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     for (const step of reset) block(run, step);
-    const entry = key === null ? null : await placeInGroup(run.tx, key);
+    // The lock of the group comes first, so that a run that its budget holds does not enter it.
+    const entry = key === null || held !== null ? null : await placeInGroup(run.tx, key);
+    const hold = held !== null ? 'budget' : entry?.isFree === false ? 'group' : null;
     changeRun(run, {
       finishedAt: null,
       cause: null,
       cancelCause: null,
       verdict: 'none',
       ...(entry === null ? {} : { groupPlace: entry.place }),
+      ...(hold === null ? {} : { hold }),
     });
     if (run.gate !== null) changeRun(run, { gateState: 'waiting', gateProblem: null, gateNotBefore: null });
-    if (entry?.isFree === false) changeRun(run, { hold: 'group' });
-    moveRun(run, entry?.isFree === false ? 'held' : 'running', null);
+    moveRun(run, hold === null ? 'running' : 'held', held);
     const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     await audit(run.tx, actor, { action: 'run.retry', target: run.id, before, after, details: { from } });
     emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`, {});
@@ -61,6 +69,36 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     if (key !== null) await lockGroup(tx, key);
   });
   if (isHeld && key !== null) await settleGroup(ctx, key);
+}
+
+/**
+ * Lets a held run start, or continue if it was held as it was retried. In a concurrency group it takes its place as the newest run.
+ *
+ * @throws CairnError `wrong_state` for a run that waits for another one of its group
+ */
+export async function releaseRun(ctx: EngineContext, runId: string, actor: Actor): Promise<void> {
+  const { projectId } = actor;
+  const row = await ctx.prisma.run.findFirst({ where: { id: runId, projectId }, select: { group: true } });
+  if (row === null) throw new CairnError('not_found', `run ${runId} not found`);
+  const key = row.group === null ? null : { projectId, group: row.group };
+  const release = async (run: RunWork): Promise<void> => {
+    requireAction(run, 'release');
+    const { hold, cause } = await run.tx.run.findUniqueOrThrow({ where: { id: run.id }, select: { hold: true, cause: true } });
+    if (hold === 'group')
+      throw new CairnError('wrong_state', `run ${run.name} waits for another run of the concurrency group ${run.group}`, {
+        details: { remedy: 'It starts by itself when that run has ended; cancel that one to start it now.' },
+      });
+    const entry = key === null ? null : await placeInGroup(run.tx, key);
+    changeRun(run, { cause: null, ...(entry === null ? {} : { groupPlace: entry.place }) });
+    if (entry?.isFree === false) changeRun(run, { hold: 'group' });
+    else moveRun(run, run.hasStarted ? 'running' : 'queued', null);
+    await audit(run.tx, actor, { action: 'run.release', target: run.id, before: { state: 'held', cause }, after: { state: run.state } });
+    emit(run, 'note', `${actor.name} released ${run.name}`, {});
+  };
+  await withRun(ctx, runId, release, async (tx) => {
+    if (key !== null) await lockGroup(tx, key);
+  });
+  if (key !== null) await settleGroup(ctx, key);
 }
 
 /** The step and all steps that need it, directly or indirectly. */
@@ -82,6 +120,7 @@ function block(run: RunWork, step: WorkStep): void {
     generation: step.generation + 1,
     artifact: null,
     reusedFromRunId: null,
+    removed: null,
     failure: null,
     failures: {},
     progress: null,

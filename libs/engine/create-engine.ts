@@ -2,7 +2,8 @@ import { finishAttempt, startAttempt } from './attempts/lifecycle.ts';
 import { report } from './attempts/report.ts';
 import { claimShard, commitShard, releaseShard } from './attempts/shards.ts';
 import { attemptSpec } from './attempts/spec.ts';
-import { cancelRun, retryRun } from './cancel-and-retry.ts';
+import { removeBudget, setBudget } from './budgets.ts';
+import { cancelRun, releaseRun, retryRun } from './cancel-and-retry.ts';
 import { addCodeHost, removeCodeHost, replaceCodeHostToken } from './deliveries/code-hosts.ts';
 import { addWebhook, removeWebhook, resendDelivery, rotateWebhook, testWebhook } from './deliveries/webhooks.ts';
 import type { Engine, EngineContext } from './engine.ts';
@@ -12,6 +13,7 @@ import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
 import { planRun } from './plan.ts';
 import { recordJudgement } from './record-judgement.ts';
 import { registerDataset } from './register-dataset.ts';
+import { pinRun, setRetention } from './retention.ts';
 import { addSchedule, pauseSchedule, removeSchedule, resumeSchedule, runSchedule } from './schedules.ts';
 import { listSecretKeys, resealSecrets } from './sealed-secrets.ts';
 import { submitRun } from './submit.ts';
@@ -26,6 +28,11 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
+    releaseRun: (runId, actor) => releaseRun(ctx, runId, actor),
+    pinRun: (runId, isPinned, actor) => pinRun(ctx, runId, isPinned, actor),
+    setRetention: (policy, actor) => setRetention(ctx, policy, actor),
+    setBudget: (scope, budget, actor) => setBudget(ctx, scope, budget, actor),
+    removeBudget: (scope, actor) => removeBudget(ctx, scope, actor),
     recordJudgement: (runId, judgement, actor) => recordJudgement(ctx, runId, judgement, actor),
     setAlias: (name, change, actor) => setAlias(ctx, name, change, actor),
     rollBackAlias: (name, reason, actor) => rollBackAlias(ctx, name, reason, actor),

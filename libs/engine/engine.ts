@@ -1,5 +1,7 @@
 import type {
   AttemptSpec,
+  BudgetScope,
+  budgetRequest,
   ClaimRequest,
   CodeHostRequest,
   DatasetFiles,
@@ -12,6 +14,7 @@ import type {
   PlanView,
   ReportReply,
   ReportRequest,
+  RetentionPolicy,
   RunOrigin,
   ScheduleRequest,
   SecretKeyList,
@@ -25,6 +28,7 @@ import type {
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, SecretKeys } from '@cairn/runtime';
+import type { z } from 'zod';
 import type { BuiltinRecipe } from './recipes.ts';
 import type { BoundTrigger, MayManage, RefusedDelivery, SignedDelivery } from './triggers/bound-trigger.ts';
 
@@ -64,6 +68,12 @@ export type Engine = {
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
   retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
+  releaseRun(runId: string, actor: Actor): Promise<void>;
+  /** Keeps the results of a run whatever the retention policy, or no longer. */
+  pinRun(runId: string, isPinned: boolean, actor: Actor): Promise<void>;
+  setRetention(policy: RetentionPolicy, actor: Actor): Promise<void>;
+  setBudget(scope: BudgetScope, budget: z.output<typeof budgetRequest>, actor: Actor): Promise<void>;
+  removeBudget(scope: BudgetScope, actor: Actor): Promise<void>;
   /** Stores what a quality gate decided about a run that succeeded. */
   recordJudgement(runId: string, judgement: Judgement, actor: Actor): Promise<void>;
   setAlias(

@@ -1,4 +1,5 @@
 import { type ArtifactKind, CairnError, type ModelSettings } from '@cairn/contract';
+import type { Transaction } from '@cairn/db';
 import { nameOfInput, rulesOf, type StepPlan, type StepWant } from '@cairn/domain';
 import { z } from 'zod';
 import { detailsColumn, type Given, memoPartsColumn, states } from './columns.ts';
@@ -42,7 +43,7 @@ const sourceRow = z.object({
   /** The newest step of that name of the run. */
   step: z.object({ artifactId: z.string().nullable() }).nullable(),
   /** The version of the model that a number or an alias names, or its newest; its artifacts by role. */
-  model: z.object({ version: z.number(), artifacts: z.record(z.string(), z.string()) }).nullable(),
+  model: z.object({ version: z.number(), artifacts: z.record(z.string(), z.string()), isRemoved: z.boolean() }).nullable(),
   /** The artifact that is named, that of the step, or all of the model. */
   artifacts: z.array(
     z.object({
@@ -77,7 +78,7 @@ async function loadSources({ prisma }: EngineContext, wanted: readonly Wanted[],
          where run.project_id = ${projectId} and want.run in (run.id, run.name) and step.name = want.step
          order by step.created_at desc limit 1) of_run on true
       left join lateral (
-        select version, artifacts from model
+        select version, artifacts, removed_at is not null as "isRemoved" from model
          where project_id = ${projectId} and name = want.model and (want.version is null or version = want.version)
            and (want.alias is null or version = (
              select to_version from alias_move where project_id = ${projectId} and model = want.model and alias = want.alias
@@ -117,6 +118,7 @@ function findArtifactId({ step, model, artifacts }: SourceRow, { want, accepted 
       'not_found',
       `${setting} is ${nameOfInput(input)}, but no such version is registered; list the models with \`cairn models\``,
     );
+  if (model.isRemoved) return { id: null, from: `version ${model.version}, whose artifacts were removed by the retention policy` };
   // By role, since `index` and `query` have the same kind; else by kind: a stage starts from the model's `checkpoint`.
   const fitting = artifacts.filter(({ kind }) => accepted.some((one) => one === kind)).map(({ id }) => id);
   const own = model.artifacts[role];
@@ -170,6 +172,23 @@ export function refuseAbsentWeights(plan: readonly StepPlan[], inputs: ExternalI
       details: { weights: name, remedy: `Import them: \`${command}\`.${untrained}` },
     });
   }
+}
+
+/**
+ * Keeps collections from removing the external inputs of steps until the transaction ends, which refers to them.
+ *
+ * @throws CairnError `not_found` when one was removed since it was looked up
+ */
+export async function lockGiven(tx: Transaction, steps: readonly { name: string; given: readonly Given[] }[]): Promise<void> {
+  const given = steps.flatMap((step) => step.given);
+  if (given.length === 0) return;
+  const ids = [...new Set(given.map(({ artifactId }) => artifactId))];
+  const rows = await tx.$queryRaw<
+    { id: string }[]
+  >`select id from artifact where id = any(${ids}) and state = 'ready' order by id for key share`;
+  const gone = given.find(({ artifactId }) => !rows.some(({ id }) => id === artifactId));
+  if (gone !== undefined)
+    throw new CairnError('not_found', `${gone.name}, which the run reads, was removed; submit a run that reads another`);
 }
 
 /** The external inputs of a step, as stored in its row. */

@@ -43,6 +43,7 @@ const runRow = z.object({
   name: z.string(),
   projectId: z.string(),
   owner: z.string(),
+  labels: z.record(z.string(), z.string()),
   state: states.run,
   seq: z.number().int(),
   noReuse: noReuseColumn,
@@ -69,6 +70,7 @@ const stepRow = kindAndSettings.and(
     finalizing: z.boolean(),
     shardsTotal: z.number().int().nullable(),
     shardsCommitted: z.number().int(),
+    readyAt: z.date().nullable(),
     startedAt: z.date().nullable(),
     artifact: z
       .object({
@@ -90,7 +92,7 @@ const stepRow = kindAndSettings.and(
 /** Two statements: the second must see what was committed while the first waited for the lock. */
 async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {
   const runs = await tx.$queryRaw<unknown[]>`
-    select r.id, r.name, r.project_id as "projectId", r.owner, r.state, r.seq, r.no_reuse as "noReuse",
+    select r.id, r.name, r.project_id as "projectId", r.owner, r.labels, r.state, r.seq, r.no_reuse as "noReuse",
            r.concurrency_group as "group", r.started_at is not null as "hasStarted",
            r.recipe_name as "recipeName", r.origin, r.source,
            case when r.gate_state is not null then jsonb_build_object('state', r.gate_state, 'generation', r.gate_generation) end as gate,
@@ -99,7 +101,8 @@ async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoS
   if (runs.length === 0) throw new CairnError('not_found', `run ${runId} not found`);
   const steps = await tx.$queryRaw<unknown[]>`
     select s.id, s.name, s.kind, s.settings, s.needs, s.given, s.slots, s.max_attempts as "maxAttempts", s.state, s.generation, s.failures, s.finalizing,
-           s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.started_at as "startedAt",
+           s.shards_total as "shardsTotal", s.shards_committed as "shardsCommitted", s.ready_at as "readyAt",
+           s.started_at as "startedAt",
            case when f.id is not null then jsonb_build_object('id', f.id, 'state', f.state, 'runId', f.run_id, 'stepName', f.step_name,
              'digest', f.digest, 'memoKey', f.memo_key) end as artifact,
            coalesce(t.last, 0) as "lastOrdinal", coalesce(t.attempts, '[]') as attempts

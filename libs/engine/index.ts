@@ -1,5 +1,6 @@
 export { stagingPrefix } from './attempts/spec.ts';
 export { type AuditChange, audit } from './audit.ts';
+export { noteBudgets } from './budgets.ts';
 export { createEngine } from './create-engine.ts';
 export { type ReportBody, reportBody } from './deliveries/reports.ts';
 export {
@@ -23,6 +24,7 @@ export {
   pendingFinalization,
   stepsToFinalize,
 } from './finalize.ts';
+export { collectWhenDue, type RemovePrefix } from './garbage.ts';
 export { unsettledGroups } from './groups.ts';
 export {
   attemptsToQueue,
@@ -47,6 +49,7 @@ export {
 } from './leader/observe.ts';
 export { serveTimers } from './leader/timers.ts';
 export { type BuiltinRecipe, findRecipe, loadRecipes } from './recipes.ts';
+export { readRetention } from './retention.ts';
 export { type DueJudgement, dueJudgement, gateDelayed, gateJudged, gateRefused, judgementsDue } from './run-gate.ts';
 export { addSecret, openSecrets, removeSecrets, replaceSecret, type SecretOwner } from './sealed-secrets.ts';
 export type { BoundTrigger, SignedDelivery } from './triggers/bound-trigger.ts';

@@ -18,12 +18,19 @@ export async function claimResult(run: RunWork, step: WorkStep): Promise<void> {
   const memoKey = mayReuse(step, run.noReuse) ? memoKeyOf(parts) : sha256(canonicalJson([parts, run.id, step.name, step.generation]));
   const id = newId('artifact');
   const { makes, folder } = stepKinds[step.kind];
-  const inserted = await run.tx.$queryRaw<WorkArtifact[]>`
+  const insert = () => run.tx.$queryRaw<WorkArtifact[]>`
     insert into artifact (id, project_id, kind, state, memo_key, memo_parts, prefix, run_id, step_name)
     values (${id}, ${run.projectId}, ${makes}, 'building', ${memoKey}, ${JSON.stringify(parts)}::jsonb, ${`${folder}/${id}/`}, ${run.id}, ${step.name})
     on conflict (project_id, memo_key) where state in ('building', 'ready') do nothing
     returning id, state, run_id as "runId", step_name as "stepName", digest, memo_key as "memoKey"`;
-  const artifact = inserted[0] ?? (await findResult(run, memoKey));
+  let inserted = await insert();
+  let artifact = inserted[0] ?? (await findResult(run, memoKey));
+  if (artifact === null) {
+    // A collection removed it in between.
+    inserted = await insert();
+    artifact = inserted[0] ?? (await findResult(run, memoKey));
+  }
+  if (artifact === null) throw new Error(`the result of ${step.name} was removed twice while it was taken up`);
   changeStep(run, step, { artifact });
   if (inserted.length > 0) await planShards(run, step, inputs);
   if (inserted.length === 0 && artifact.state === 'building') {
@@ -34,12 +41,15 @@ export async function claimResult(run: RunWork, step: WorkStep): Promise<void> {
   }
 }
 
-async function findResult(run: RunWork, memoKey: string): Promise<WorkArtifact> {
-  const artifact = await run.tx.artifact.findFirstOrThrow({
-    where: { projectId: run.projectId, memoKey, state: { in: ['building', 'ready'] } },
-    select: { id: true, state: true, runId: true, stepName: true, digest: true, memoKey: true },
-  });
-  return { ...artifact, state: artifact.state === 'ready' ? 'ready' : 'building' };
+/**
+ * The result with this memo key. The lock waits for a collection that is about to remove it, and keeps one that begins from doing so until
+ * the step's reference is committed.
+ */
+async function findResult(run: RunWork, memoKey: string): Promise<WorkArtifact | null> {
+  const rows = await run.tx.$queryRaw<WorkArtifact[]>`
+    select id, state, run_id as "runId", step_name as "stepName", digest, memo_key as "memoKey" from artifact
+     where project_id = ${run.projectId} and memo_key = ${memoKey} and state in ('building', 'ready') for key share`;
+  return rows[0] ?? null;
 }
 
 /** The inputs of a step by role, with details for artifacts that it reads in part, and for the one that tells how large a fleet's work is. */

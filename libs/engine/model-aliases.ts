@@ -132,8 +132,14 @@ async function record(tx: Transaction, { model, alias }: AliasName, { action, fr
 async function requireVersion(tx: Transaction, model: string, version: number, { projectId }: Actor): Promise<void> {
   const newest = await tx.model.findFirst({ where: { projectId, name: model }, orderBy: { version: 'desc' }, select: { version: true } });
   if (newest === null) throw new CairnError('not_found', `Model ${model} not found; list the models with \`cairn models\``);
-  const found = await tx.model.count({ where: { projectId, name: model, version } });
-  if (found === 0) throw new CairnError('not_found', `Model ${model} has no version ${version}; the newest is ${newest.version}`);
+  // A collection that is about to give the version up waits for the alias, or this for the collection.
+  const [found] = await tx.$queryRaw<{ removedAt: Date | null }[]>`
+    select removed_at as "removedAt" from model where project_id = ${projectId} and name = ${model} and version = ${version} for key share`;
+  if (found?.removedAt)
+    throw new CairnError('wrong_state', `The artifacts of ${model}@${version} were removed by the retention policy`, {
+      details: { remedy: 'Choose another version, or retry its run and register the model again.' },
+    });
+  if (found === undefined) throw new CairnError('not_found', `Model ${model} has no version ${version}; the newest is ${newest.version}`);
 }
 
 function absent({ model, alias }: AliasName): CairnError {

@@ -57,6 +57,7 @@ export type StepColumns = Partial<{
   generation: number;
   artifactId: string | null;
   reusedFromRunId: string | null;
+  removed: unknown;
   failure: unknown;
   failures: FailureCounts;
   notBefore: Date | null;
@@ -108,6 +109,7 @@ type NewRun = {
   group: string | null;
   onNewer: OnNewer;
   gate: unknown;
+  expectedGpuMs: number | null;
   groupPlace: number | null;
 } & Required<Pick<RunColumns, 'state' | 'noReuse' | 'hold' | 'gateGeneration'>> &
   Pick<RunColumns, 'gateState'>;
@@ -134,6 +136,7 @@ type NewAttempt = {
   purpose: string;
   pool: string;
   slots: number;
+  queuedAt: Date | null;
 } & Required<Pick<AttemptColumns, 'state'>>;
 
 export const noWrites = (): PendingWrites => ({
@@ -170,6 +173,7 @@ const stepNames: Names<StepColumns> = {
   generation: 'generation',
   artifactId: 'artifact_id',
   reusedFromRunId: 'reused_from_run_id',
+  removed: 'removed',
   failure: 'failure',
   failures: 'failures',
   notBefore: 'not_before',
@@ -221,6 +225,7 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' |
   origin: 'origin',
   source: 'source',
   labels: 'labels',
+  expectedGpuMs: 'expected_gpu_ms',
   group: 'concurrency_group',
   onNewer: 'on_newer',
   gate: 'gate',
@@ -264,6 +269,7 @@ const newAttemptNames: Names<NewAttempt & { runId: string }> = {
   state: 'state',
   pool: 'pool',
   slots: 'slots',
+  queuedAt: 'queued_at',
 };
 const eventNames = { runId: 'run_id', seq: 'seq', at: 'at', type: 'type', message: 'message', data: 'data' };
 const outboxNames = { queue: 'queue', row: 'row', generation: 'generation' };

@@ -21,19 +21,23 @@ import {
   type StepPlan,
   stepKinds,
 } from '@cairn/domain';
+import { checkSubmission, type Submission } from './check-submission.ts';
 import { memoPartsColumn, toJson } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { memoKeyOf } from './memo.ts';
-import { checkSubmission, type Submission } from './submit.ts';
 
 /** What a submission would do: which steps run, which are reused and from where, and why. Writes nothing. */
 export async function planRun(ctx: EngineContext, request: SubmitRequest, actor: Actor): Promise<PlanView> {
-  const submission = await checkSubmission(ctx, request, actor.projectId);
+  return planSubmission(ctx, await checkSubmission(ctx, request, actor.projectId), actor.projectId);
+}
+
+/** The plan of a checked submission. */
+export async function planSubmission(ctx: EngineContext, submission: Submission, projectId: string): Promise<PlanView> {
   const results = new Map<string, KnownInput>();
-  const estimates = await estimateSteps(ctx, submission, actor.projectId);
+  const estimates = await estimateSteps(ctx, submission, projectId);
   const steps: PlannedStep[] = [];
   for (const step of submission.plan) {
-    const { planned, result } = await planStep(ctx, step, submission, results, actor.projectId);
+    const { planned, result } = await planStep(ctx, step, submission, results, projectId);
     results.set(step.name, result);
     steps.push({ ...planned, ...(estimates.get(step.name) ?? { estimate: null, split: null }) });
   }

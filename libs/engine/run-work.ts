@@ -9,6 +9,7 @@ import {
   mayFollow,
   type RunAction,
   type RunGateState,
+  type RunLabels,
   type RunOrigin,
   type RunSource,
   type RunState,
@@ -55,6 +56,7 @@ export type WorkStep = KindAndSettings & {
   finalizing: boolean;
   shardsTotal: number | null;
   shardsCommitted: number;
+  readyAt: Date | null;
   startedAt: Date | null;
 };
 
@@ -70,6 +72,7 @@ export type RunWork = {
   name: string;
   projectId: string;
   owner: string;
+  labels: RunLabels;
   state: RunState;
   seq: number;
   noReuse: boolean | string[];
@@ -99,6 +102,7 @@ export type RunRow = Pick<
   | 'name'
   | 'projectId'
   | 'owner'
+  | 'labels'
   | 'state'
   | 'seq'
   | 'noReuse'
@@ -123,8 +127,8 @@ export type StepChange = Omit<StepColumns, 'artifactId'> & { artifact?: WorkArti
 export function changeStep(run: RunWork, step: WorkStep, { artifact, ...columns }: StepChange): void {
   requireMove(stepStates, `step ${step.name}`, step.state, columns.state);
   addChange(run.pending.steps, step, { ...columns, ...(artifact === undefined ? {} : { artifactId: artifact?.id ?? null }) });
-  const { state, generation, failures, finalizing, shardsTotal, shardsCommitted, startedAt } = { ...step, ...columns };
-  Object.assign(step, { state, generation, failures, finalizing, shardsTotal, shardsCommitted, startedAt });
+  const { state, generation, failures, finalizing, shardsTotal, shardsCommitted, readyAt, startedAt } = { ...step, ...columns };
+  Object.assign(step, { state, generation, failures, finalizing, shardsTotal, shardsCommitted, readyAt, startedAt });
   if (artifact !== undefined) step.artifact = artifact;
 }
 

@@ -3,9 +3,10 @@ import { inTransaction, isUniqueViolation, type Schedule, type Transaction } fro
 import { checkCron, nextTimes } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
 import { audit } from './audit.ts';
+import { checkSubmission } from './check-submission.ts';
 import { toJson } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
-import { checkSubmission, submitRun } from './submit.ts';
+import { submitRun } from './submit.ts';
 
 /** Most schedules of a project. */
 const maxSchedules = 1_000;

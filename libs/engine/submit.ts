@@ -1,73 +1,19 @@
-import { byPerson, CairnError, liveRunStates, originText, type Recipe, type RunOrigin, type SubmitRequest } from '@cairn/contract';
+import { byPerson, CairnError, liveRunStates, originText, type RunOrigin, type SubmitRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type PrismaClient, type Transaction } from '@cairn/db';
-import { expandRecipe, loaderBytes, refuseMixedFeatures, rulesOf, type StepPlan } from '@cairn/domain';
-import { canonicalJson, didYouMean, nearestName, newId, sha256 } from '@cairn/runtime';
+import { loaderBytes, rulesOf, type StepPlan } from '@cairn/domain';
+import { canonicalJson, newId, sha256 } from '@cairn/runtime';
 import { audit } from './audit.ts';
+import { expectedTime, whyHeld } from './budgets.ts';
+import { checkSubmission } from './check-submission.ts';
 import type { Given } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
-import { type ExternalInputs, findExternalInputs, givenTo, refuseAbsentWeights } from './external-inputs.ts';
+import { givenTo, lockGiven, refuseAbsentWeights } from './external-inputs.ts';
 import { type GroupKey, lockGroup, placeInGroup } from './groups.ts';
 import { settleAndWrite } from './in-run.ts';
 import type { NewStep } from './pending-writes.ts';
-import { resolveRecipe } from './recipes.ts';
-import { checkGate, gateColumnOf } from './run-gate.ts';
-import { emit, runWork, type WorkStep } from './run-work.ts';
+import { gateColumnOf } from './run-gate.ts';
+import { changeRun, emit, runWork, type WorkStep } from './run-work.ts';
 import { settleGroup } from './with-run.ts';
-
-/** A validated submission: everything that a run is created from. */
-export type Submission = {
-  recipe: Recipe;
-  plan: StepPlan[];
-  inputs: ExternalInputs;
-  dataset: { id: string; name: string; version: number; digest: string };
-  noReuse: boolean | string[];
-};
-
-/**
- * Validates a submission without writing anything.
- *
- * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset, inputs from outside), `model_mismatch`,
- *   `invalid_request` (noReuse, gate)
- */
-export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
-  const recipe = resolveRecipe(ctx, request);
-  const plan = expandRecipe(recipe, request.until);
-  const wanted = request.dataset ?? recipe.dataset;
-  if (!wanted) throw new CairnError('invalid_request', `recipe ${recipe.name} does not name a dataset; set \`dataset\``);
-  const dataset = await findDataset(ctx, wanted, projectId);
-  if (Array.isArray(request.noReuse)) {
-    const names = plan.map((step) => step.name);
-    const unknown = request.noReuse.filter((name) => !names.includes(name));
-    if (unknown.length > 0)
-      throw new CairnError(
-        'invalid_request',
-        `noReuse names ${unknown.join(', ')}, which is not a step of the run${didYouMean(nearestName(unknown[0] ?? '', names)) || '.'} The steps are ${names.join(', ')}`,
-      );
-  }
-  const inputs = await findExternalInputs(ctx, plan, projectId);
-  refuseMixedFeatures(plan, inputs.of);
-  if (request.gate !== undefined) await checkGate(ctx, request.gate, plan, projectId);
-  return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
-}
-
-async function findDataset(ctx: EngineContext, wanted: string, projectId: string) {
-  const [name = '', version] = wanted.split('@');
-  const dataset = await ctx.prisma.dataset.findFirst({
-    where: { projectId, name, ...(version === undefined ? {} : { version: Number(version) }) },
-    orderBy: { version: 'desc' },
-    select: { id: true, name: true, version: true, digest: true },
-  });
-  if (dataset) return dataset;
-  const newest = await ctx.prisma.dataset.findFirst({
-    where: { projectId, name },
-    orderBy: { version: 'desc' },
-    select: { version: true },
-  });
-  if (newest) throw new CairnError('not_found', `dataset ${name} has no version ${version}; its newest is ${name}@${newest.version}`);
-  const names = await ctx.prisma.dataset.findMany({ where: { projectId }, distinct: ['name'], select: { name: true }, take: 10 });
-  const known = names.length > 0 ? `the datasets are ${names.map((row) => row.name).join(', ')}` : 'none is registered yet';
-  throw new CairnError('not_found', `dataset ${wanted} not found; ${known}. Register it with \`cairn dataset add\` or POST /v1/datasets`);
-}
 
 /**
  * Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created.
@@ -84,7 +30,8 @@ export async function submitRun(
   const requestDigest = digestOf(request);
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
-  const { recipe, plan, inputs, dataset, noReuse } = await checkSubmission(ctx, request, actor.projectId);
+  const submission = await checkSubmission(ctx, request, actor.projectId);
+  const { recipe, plan, inputs, dataset, noReuse } = submission;
   refuseAbsentWeights(plan, inputs);
   const runId = newId('run');
   const name = request.name ?? `${recipe.name}-${runId.slice(-6)}`;
@@ -93,15 +40,19 @@ export async function submitRun(
   const group = request.group ?? null;
   const key = group === null ? null : { projectId: actor.projectId, group };
   const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
+  const expectedGpuMs = await expectedTime(ctx, submission, { ...owner, labels: request.labels });
   try {
     const isHeld = await inTransaction(ctx.prisma, async (tx) => {
       const entry = await enterGroup(tx, key);
-      const state = entry?.isFree === false ? 'held' : 'queued';
+      const held = await whyHeld(tx, { ...owner, labels: request.labels });
+      const hold = held !== null ? 'budget' : entry?.isFree === false ? 'group' : null;
+      const state = hold === null ? 'queued' : 'held';
       // Nothing else sees the run before the commit, so the inserted rows need not be locked and read.
       const { source } = request;
-      const facts = { id: runId, ...owner, name, noReuse, recipeName: recipe.name, origin, source, dataset, group };
+      const facts = { id: runId, ...owner, name, noReuse, labels: request.labels, recipeName: recipe.name, origin, source, dataset, group };
       const gate = request.gate === undefined ? null : gateColumnOf(request.gate, actor);
       const waiting = gate === null ? null : ({ state: 'waiting', generation: 0 } as const);
+      await lockGiven(tx, steps);
       const run = runWork(ctx, tx, { ...facts, state, seq: 0, hasStarted: false, gate: waiting }, steps, new Set());
       run.pending.made = {
         run: {
@@ -112,8 +63,9 @@ export async function submitRun(
           recipe,
           datasetId: dataset.id,
           state,
-          hold: state === 'held' ? 'group' : null,
-          groupPlace: entry?.place ?? null,
+          hold,
+          // A run that its budget holds enters the group when it is released.
+          groupPlace: hold === 'budget' ? null : (entry?.place ?? null),
           priority: request.priority,
           noReuse,
           idempotencyKey,
@@ -131,24 +83,30 @@ export async function submitRun(
           gate,
           gateGeneration: 0,
           ...(waiting !== null && { gateState: waiting.state }),
+          expectedGpuMs,
         },
         steps: steps.map((step, position) => newStepRow(step, position)),
       };
-      const waits = state === 'held' ? `, and waits in the concurrency group ${group}` : '';
+      const waits = hold === 'group' ? `, and waits in the concurrency group ${group}` : '';
       emit(
         run,
         'run',
         `${name} was ${origin.kind === 'person' ? `submitted by ${actor.name}` : `started by ${originText(origin)}`}${waits}`,
         { state },
       );
+      if (held !== null) {
+        changeRun(run, { cause: held });
+        emit(run, 'run', `${name} is held: ${held}`, { state, cause: held });
+      }
       const after = {
         ...{ name, recipe: recipe.name, dataset: `${dataset.name}@${dataset.version}`, priority: request.priority },
         ...(origin.kind === 'person' ? {} : { origin }),
         gate: request.gate,
+        ...(held === null ? {} : { state, held }),
       };
       await audit(tx, actor, { action: 'run.submit', target: runId, before: null, after });
       await settleAndWrite(run);
-      return state === 'held';
+      return hold === 'group';
     });
     if (isHeld && key !== null) await settleGroup(ctx, key);
   } catch (error) {
@@ -195,6 +153,7 @@ function newStep(plan: StepPlan, given: Given[]): WorkStep {
     finalizing: false,
     shardsTotal: null,
     shardsCommitted: 0,
+    readyAt: null,
     startedAt: null,
   };
 }

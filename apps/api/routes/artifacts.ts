@@ -36,8 +36,8 @@ export function artifactRoutes(app: App, { prisma, engine, store, locate, log }:
         tags,
         summary: 'Remove what nothing refers to',
         description:
-          'Removes artifacts that no run and no model refers to, the staging folders of ended attempts, and the remains of interrupted ' +
-          'uploads.',
+          'Gives up the results of runs that the retention policy does not keep, then removes artifacts that no run and no model refers to, ' +
+          'the staging folders of ended attempts, and the remains of interrupted uploads. A dry run also says what stays, and why.',
         body: gcRequest.prefault({}),
         response: { 200: gcResult, ...problems },
       },

@@ -90,6 +90,27 @@ const commands: [string, () => Promise<{ act: () => Promise<unknown>; readState:
     },
   ],
   [
+    'budget.set',
+    async () => ({
+      act: () => harness.engine.setBudget('label:audited=yes', { gpuHours: 1, per: 'total', warnPercent: 80 }, ada),
+      readState: () => prisma.budget.count(),
+      after: { gpuHours: 1, per: 'total', warnPercent: 80 },
+    }),
+  ],
+  [
+    'run.release',
+    async () => {
+      const labels = { held: 'yes' };
+      await harness.engine.setBudget('label:held=yes', { gpuHours: 0, per: 'month', warnPercent: 80 }, ada);
+      const id = await harness.submit({ set: distinct(), labels });
+      return {
+        act: () => harness.engine.releaseRun(id, ada),
+        readState: () => prisma.run.findUnique({ where: { id }, include: { steps: true } }),
+        after: { state: 'queued' },
+      };
+    },
+  ],
+  [
     'garbage.collect',
     async () => {
       const unreferred = { id: newId('artifact'), projectId: 'default', kind: 'lists', state: 'ready', prefix: 'lists/a/', stepName: 'a' };
@@ -117,7 +138,7 @@ describe('an entry of the audit', () => {
   test.each(commands)('is written with the change or not at all: %s', async (action, prepare) => {
     const { act, readState, after } = await prepare();
     const [state, written] = [await readState(), await entries()];
-    for (const tables of [['audit_entry'], ['run', 'dataset', 'weights', 'token', 'artifact', 'schedule']]) {
+    for (const tables of [['audit_entry'], ['run', 'dataset', 'weights', 'token', 'artifact', 'schedule', 'budget']]) {
       await failCommits(...tables);
       // Over HTTP a failure is a response.
       await act().catch(() => null);

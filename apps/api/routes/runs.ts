@@ -167,6 +167,26 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
     },
   );
 
+  app.post(
+    '/v1/runs/:id/release',
+    {
+      config: { role: callerActions['run.release'] },
+      schema: {
+        operationId: 'releaseRun',
+        tags,
+        summary: 'Let a held run start',
+        description: 'A run is held when a budget of its owner or of one of its labels is spent.',
+        params: runParams,
+        response: { 200: runView, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      await engine.releaseRun(request.params.id, caller);
+      return viewOf(request.params.id, caller.projectId);
+    },
+  );
+
   app.get(
     '/v1/runs/:id/lineage',
     {

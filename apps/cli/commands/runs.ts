@@ -48,6 +48,7 @@ export function addRunCommands({ program, action }: Registrar): void {
     .description('cancels a run; the results of its steps so far are kept')
     .option('--reason <text>', "recorded in the run's history")
     .action(action(cancel));
+  program.command('release <run>').description('lets a held run start (for admins)').action(action(release));
   program
     .command('retry <run>')
     .description('runs the failed and cancelled steps of a run again')
@@ -123,6 +124,15 @@ async function cancel({ ui, signal, client }: Session, text: string, options: { 
   const api = await client();
   const { id } = await findRun(api, text, signal);
   const run = await api.cancelRun(id, options.reason === undefined ? {} : { reason: options.reason }, { signal });
+  ui.json(run);
+  ui.line(`${ui.style.bold(run.name)} ${paintedRunState(run.state, ui)}`);
+  return undefined;
+}
+
+async function release({ ui, signal, client }: Session, text: string): Promise<undefined> {
+  const api = await client();
+  const { id } = await findRun(api, text, signal);
+  const run = await api.releaseRun(id, { signal });
   ui.json(run);
   ui.line(`${ui.style.bold(run.name)} ${paintedRunState(run.state, ui)}`);
   return undefined;

@@ -5,38 +5,15 @@ import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatAgo, formatBytes, plural } from '../output/units.ts';
-import { positiveNumber } from './options.ts';
+import { formatAgo, plural } from '../output/units.ts';
 
 export function addServiceCommands({ program, action }: Registrar): void {
-  program
-    .command('gc')
-    .description('removes artifacts that no run refers to and the remains of ended attempts')
-    .option('--dry-run', 'only says what would be removed')
-    .option('--older-than <hours>', 'keeps what is newer', positiveNumber, 24)
-    .action(action(gc));
   program
     .command('fleet')
     .description('shows the leader and the pools: slots, busy, waiting, and what is free on each machine')
     .option('--work', 'shows who holds slots, what waits for them and why, and the queues')
     .action(action(fleet));
   program.command('version').description('prints the version').helpGroup('More:').action(action(version));
-}
-
-async function gc({ ui, signal, client }: Session, options: { dryRun?: true; olderThan: number }): Promise<undefined> {
-  const result = await (await client()).collectGarbage({ dryRun: options.dryRun === true, olderThanHours: options.olderThan }, { signal });
-  ui.json(result);
-  const { artifacts, stagingPrefixes, logPrefixes, bytes } = result;
-  if (artifacts.length + stagingPrefixes.length + logPrefixes.length === 0) {
-    ui.line('Nothing to remove.');
-    return undefined;
-  }
-  const rows = artifacts.map((artifact) => [artifact.kind, formatBytes(artifact.bytes), ui.style.dim(artifact.id)]);
-  const columns = [{ title: 'artifact' }, { title: 'size', align: 'right' as const }, { title: 'id' }];
-  if (rows.length > 0) for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
-  const what = `${plural(artifacts.length, 'artifact')}, the staging of ${plural(stagingPrefixes.length, 'attempt')} and the curves of ${plural(logPrefixes.length, 'attempt')}, ${formatBytes(bytes)}`;
-  ui.line(result.dryRun ? `Would remove ${what}.` : `Removed ${what}.`);
-  return undefined;
 }
 
 async function fleet({ ui, signal, client, cli }: Session, options: { work?: true }): Promise<undefined> {

@@ -61,6 +61,8 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     field('submitted', `${formatAgo(run.createdAt, now)} by ${run.owner}, priority ${run.priority}`),
     ...contextLines(run, field),
     ...(time === null ? [] : [field('time', time)]),
+    ...(run.pinnedBy === null ? [] : [field('pinned', `by ${run.pinnedBy}: its results are kept`)]),
+    ...(run.retiredAt === null ? [] : [field('results', removedText(run, now))]),
     ...(run.verdict === 'none' ? [] : [field('gate', run.verdict)]),
     ...runStates[run.state].actions.map((action) => field(action, `cairn ${action} ${run.name}`)),
     '',
@@ -68,6 +70,12 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     ...artifactTable(run, artifacts, options),
     ...run.stepViews.flatMap((step) => failureLines(step, options)),
   ];
+}
+
+/** That the retention policy removed results, and what to do. */
+function removedText({ retiredAt, stepViews, name }: RunView, now: Date): string {
+  const bytes = stepViews.reduce((sum, { removed }) => sum + (removed?.bytes ?? 0), 0);
+  return `removed by the retention policy ${formatAgo(retiredAt ?? now, now)} (${formatBytes(bytes)}); \`cairn retry ${name}\` makes them again`;
 }
 
 /** Where a run comes from: what started it, the commit, its labels and its group. */

@@ -40,6 +40,7 @@ export function Layout() {
           <Link to="/datasets">Datasets</Link>
           <Link to="/fleet">Fleet</Link>
           <Link to="/try">Try</Link>
+          <Link to="/ledger">Ledger</Link>
         </nav>
         <div className={classes.end}>
           {isSignedIn && <GoTo />}

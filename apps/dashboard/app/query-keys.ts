@@ -13,6 +13,7 @@ export const keys = {
   evaluation: (of: string, ...more: readonly unknown[]) => ['evaluation', of, ...more],
   noImage: (dataset: string, imageId: string, split: string | undefined) => ['no-image', dataset, imageId, split],
   datasets: ['datasets'],
+  ledger: ['ledger'],
   run: (runId: string) => ['run', runId],
   /** `part` is a hint's `what` (`metrics`, `logs`, `shards`), or `events` or `timeline`, which change with the run itself. */
   runPart: (runId: string, part: string, ...more: readonly unknown[]) => ['run', runId, part, ...more],

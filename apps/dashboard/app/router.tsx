@@ -4,6 +4,7 @@ import { auditSearch } from '../pages/admin/audit-search.ts';
 import { compareSearch } from '../pages/compare/compare-search.ts';
 import { evaluationSearch } from '../pages/evaluation/evaluation-search.ts';
 import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
+import { ledgerSearch } from '../pages/ledger/ledger-search.ts';
 import { runSearch } from '../pages/run/run-search.ts';
 import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
@@ -124,6 +125,13 @@ const audit = createRoute({
   component: lazyRouteComponent(() => import('../pages/admin/audit-page.tsx'), 'AuditPage'),
 });
 
+const ledger = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'ledger',
+  validateSearch: ledgerSearch,
+  component: lazyRouteComponent(() => import('../pages/ledger/ledger-page.tsx'), 'LedgerPage'),
+});
+
 /** Every other address. */
 const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
 
@@ -144,6 +152,7 @@ const routeTree = root.addChildren([
     fleet,
     tokens,
     audit,
+    ledger,
     unknown,
   ]),
 ]);

@@ -42,6 +42,8 @@ export const attentionLooks = {
   'waiting-step': { label: 'Waiting step', icon: 'clock', colour: 'orange' },
   'sick-attempt': { label: 'Attempt in trouble', icon: 'warning', colour: 'orange' },
   'sick-node': { label: 'Failing node', icon: 'warning', colour: 'red' },
+  'held-run': { label: 'Held run', icon: 'lock', colour: 'orange' },
+  budget: { label: 'Budget', icon: 'warning', colour: 'orange' },
   'no-leader': { label: 'No controller', icon: 'stop', colour: 'red' },
 } as const satisfies Record<AttentionKind, Look>;
 

@@ -13,7 +13,9 @@ The pools as the controller reads them, as JSON in one list: those of the values
   {{- if and (not (hasKey $settings "imagePullSecrets")) $root.Values.image.pullSecrets (eq $settings.namespace $root.Release.Namespace) -}}
     {{- $_ := set $settings "imagePullSecrets" $root.Values.image.pullSecrets -}}
   {{- end -}}
-  {{- $pools = append $pools (dict "name" .name "executor" "kubernetes" "slots" (int .slots) "settings" $settings) -}}
+  {{- $pool := dict "name" .name "executor" "kubernetes" "slots" (int .slots) "settings" $settings -}}
+  {{- if hasKey . "gpuHourPrice" -}}{{- $_ := set $pool "gpuHourPrice" .gpuHourPrice -}}{{- end -}}
+  {{- $pools = append $pools $pool -}}
 {{- end -}}
 {{- toJson $pools -}}
 {{- end -}}

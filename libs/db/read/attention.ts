@@ -1,6 +1,7 @@
-import { type AttentionItem, type AttentionKind, type AttentionView, attentionKind } from '@cairn/contract';
+import { type AttentionItem, type AttentionKind, type AttentionView, attentionKind, budgetSentence } from '@cairn/contract';
 import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
+import { readBudgets } from './budgets.ts';
 import { failureColumn, findingColumn, isoTime, readRows } from './columns.ts';
 import type { AdmissionSource } from './step-views.ts';
 import { loadAdmission } from './waiting.ts';
@@ -19,6 +20,8 @@ type Context = { db: Transaction; projectId: string; now: Date; admission: Admis
 /** For each kind: how it is found. */
 const finders = {
   'no-leader': noLeader,
+  'held-run': heldRuns,
+  budget: budgets,
   'failed-run': failedRuns,
   'waiting-step': waitingSteps,
   'sick-attempt': sickAttempts,
@@ -84,6 +87,40 @@ const listed = <Row extends { total: number }>(rows: readonly Row[], item: (row:
   items: rows.map(item),
   total: rows[0]?.total ?? 0,
 });
+
+async function heldRuns({ db, projectId }: Context): Promise<Found> {
+  // One that waits for its group starts by itself.
+  const where = { projectId, state: 'held', OR: [{ hold: null }, { hold: { not: 'group' } }] };
+  const rows = await db.run.findMany({
+    where,
+    orderBy: { updatedAt: 'desc' },
+    take: most,
+    select: { id: true, name: true, cause: true, updatedAt: true },
+  });
+  const items = rows.map(
+    ({ id, name, cause, updatedAt }): AttentionItem => ({
+      ...{ kind: 'held-run', id, since: isoTime(updatedAt), run: { id, name }, step: null, attemptId: null },
+      sentence: `${name} is held${cause === null ? '' : `: ${cause}`}. An admin can release it.`,
+    }),
+  );
+  return { items, total: rows.length < most ? rows.length : await db.run.count({ where }) };
+}
+
+/** The budgets that are spent or nearly so, the spent ones first. */
+async function budgets({ db, projectId, now }: Context): Promise<Found> {
+  const reached = (await readBudgets(db, projectId, null, now)).filter(({ state }) => state !== 'open');
+  const items = reached
+    .toSorted((a, b) => Number(b.state === 'spent') - Number(a.state === 'spent'))
+    .map((budget): AttentionItem => {
+      const what = budget.state === 'spent' ? 'New runs are held.' : `At 100 % new runs are held.`;
+      const sentence = budgetSentence(budget);
+      return {
+        ...{ kind: 'budget', id: budget.scope, since: budget.since ?? budget.updatedAt, run: null, step: null, attemptId: null },
+        sentence: `${sentence.charAt(0).toUpperCase()}${sentence.slice(1)}. ${what}`,
+      };
+    });
+  return { items: items.slice(0, most), total: items.length };
+}
 
 /** Steps that admission holds back: of the caller's project, those that have waited longest first. */
 async function waitingSteps({ db, projectId, now, admission }: Context): Promise<Found> {

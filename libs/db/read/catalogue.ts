@@ -17,7 +17,17 @@ import {
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Dataset, Model, Weights } from '../generated/client.ts';
-import { artifactFilesColumn, isoTime, readColumn, readRows, recordColumn, scoresColumn, sourceColumn, textsColumn } from './columns.ts';
+import {
+  artifactFilesColumn,
+  isoTime,
+  isoTimeOrNull,
+  readColumn,
+  readRows,
+  recordColumn,
+  scoresColumn,
+  sourceColumn,
+  textsColumn,
+} from './columns.ts';
 import { decodeCursor, keyText, newestFirstKey, type Page, type PageArgs, pageOf } from './page-cursor.ts';
 
 const idRow = z.object({ id: z.string() });
@@ -166,6 +176,7 @@ function modelViewOf(row: Model, aliases: readonly { model: string; alias: strin
     metrics: readColumn(scoresColumn, row.metrics, `model ${row.id} metrics`),
     aliases: aliases.filter(({ model, version }) => model === row.name && version === row.version).map(({ alias }) => alias),
     createdAt: isoTime(row.createdAt),
+    removedAt: isoTimeOrNull(row.removedAt),
   };
 }
 

@@ -1,4 +1,5 @@
 import {
+  artifactKind,
   attemptCause,
   CairnError,
   failureView,
@@ -29,6 +30,8 @@ export const requestColumn = z.object({
 export const recordColumn = z.record(z.string(), z.unknown());
 export const scoresColumn = z.record(z.string(), z.number());
 export const textsColumn = z.record(z.string(), z.string());
+/** A result that was given up for removal. */
+export const removedColumn = z.object({ kind: artifactKind, bytes: z.number().int(), at: z.string() });
 export const progressColumn = progressView;
 export const failureColumn = failureView;
 export const findingColumn = findingView;

@@ -41,6 +41,7 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
   return {
     ...{ id: run.id, name: run.name, recipe: run.recipeName, dataset: `${run.dataset.name}@${run.dataset.version}`, owner: run.owner },
     ...{ state, cause: run.cause, priority: run.priority, seq: run.seq, steps },
+    ...{ pinnedBy: run.pinnedBy, retiredAt: isoTimeOrNull(run.retiredAt) },
     ...contextOf(run),
     cancelCause: readNullable(cancelCause, run.cancelCause, `run ${run.id} cancel_cause`),
     hold: readNullable(holdCause, run.hold, `run ${run.id} hold`),

@@ -16,7 +16,7 @@ export const holderColumn = Prisma.sql`
 
 export const holder = z.object({ id: z.string(), name: z.string() }).nullable();
 
-type HeldRun = { id: string; state: string; hold: string | null; group: string | null };
+type HeldRun = { id: string; state: string; hold: string | null; group: string | null; cause: string | null };
 
 /** Why a run is held; null for one that is not. */
 export async function loadHoldReason(db: Transaction, run: HeldRun): Promise<HoldReason | null> {
@@ -26,10 +26,10 @@ export async function loadHoldReason(db: Transaction, run: HeldRun): Promise<Hol
 }
 
 /** The same from the run and the one that it waits for. Pure. */
-export function holdReason({ id, state, hold, group }: HeldRun, other: z.infer<typeof holder>): HoldReason | null {
+export function holdReason({ id, state, hold, group, cause: words }: HeldRun, other: z.infer<typeof holder>): HoldReason | null {
   if (state !== 'held') return null;
   const cause = readNullable(holdCause, hold, `run ${id} hold`);
-  return cause === null ? { code: 'dependencies', sentence: 'the run is held' } : reasons[cause](group, other);
+  return cause === null ? { code: 'dependencies', sentence: 'the run is held' } : reasons[cause](group, other, words);
 }
 
 const reasons = {
@@ -40,4 +40,5 @@ const reasons = {
         ? `it starts next in the concurrency group ${group}`
         : `waiting for ${other.name} (${other.id}), which runs in the concurrency group ${group}`,
   }),
-} as const satisfies Record<HoldCause, (group: string | null, other: z.infer<typeof holder>) => HoldReason>;
+  budget: (_, __, words) => ({ code: 'budget', sentence: `held until an admin releases it: ${words ?? 'a budget is spent'}` }),
+} as const satisfies Record<HoldCause, (group: string | null, other: z.infer<typeof holder>, words: string | null) => HoldReason>;

@@ -25,6 +25,7 @@ import {
   readNullable,
   readRows,
   recordColumn,
+  removedColumn,
   scoresColumn,
 } from './columns.ts';
 import type { HoldReason } from './holds.ts';
@@ -131,6 +132,7 @@ export async function loadStepViews(
               attempt: counts.lastFailed,
             }),
       // A result that is still being built does not count as the step's yet.
+      removed: readNullable(removedColumn, step.removed, `step ${step.id} removed`),
       artifact:
         step.artifact && kind && isReady
           ? { id: step.artifact.id, kind, digest: step.artifact.digest, prefix: step.artifact.prefix }

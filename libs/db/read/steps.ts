@@ -28,7 +28,7 @@ export type StepArgs = { projectId: string; runId: string; name: string };
 export async function getStep(db: Transaction, args: StepArgs & { admission?: AdmissionSource | undefined }): Promise<StepView> {
   const run = await db.run.findFirst({
     where: { id: args.runId, projectId: args.projectId },
-    select: { id: true, name: true, state: true, hold: true, group: true },
+    select: { id: true, name: true, state: true, hold: true, group: true, cause: true },
   });
   if (run === null) throw runNotFound(args.runId);
   const state = readColumn(runState, run.state, `run ${run.id} state`);

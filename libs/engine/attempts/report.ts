@@ -91,6 +91,7 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
       data: [{ id: newId('checkpoint'), stepId: attempt.stepId, attemptId: attempt.id, memoKey: step.artifact.memoKey, ...values }],
       skipDuplicates: true,
     });
+    await run.tx.attempt.update({ where: { id: attempt.id }, data: { keptAt: run.now }, select: { id: true } });
     emit(run, 'checkpoint', `${name} saved a checkpoint at step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       at: item.step,

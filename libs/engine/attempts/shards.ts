@@ -92,6 +92,7 @@ export async function commitShard(
       data: { shardsCommitted: { increment: 1 }, rows: { increment: commit.rows }, rejected: { increment: commit.rejected } },
       select: { shardsCommitted: true, shardsTotal: true },
     });
+    await tx.attempt.update({ where: { id: attemptId }, data: { keptAt: new Date() }, select: { id: true } });
     await shardHint(tx, runId, stepId);
     return step.shardsCommitted === step.shardsTotal;
   });

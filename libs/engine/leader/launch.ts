@@ -33,8 +33,10 @@ export async function createAttempts(
     if (step.finalizing && step.shardsTotal === null) return 0;
     const live = step.attempts.filter((attempt) => attempt.purpose === purpose && isLiveAttempt(attempt.state)).length;
     const count = Math.max(0, Math.min(wanted, (step.finalizing ? 1 : step.maxAttempts) - live));
+    // A fleet that grows does not wait for room.
+    const waitedSince = step.state === 'ready' ? step.readyAt : null;
     const made = Array.from({ length: count }, (_, index) => ({ id: newId('attempt'), ordinal: step.lastOrdinal + 1 + index }));
-    for (const { id, ordinal } of made) {
+    for (const [index, { id, ordinal }] of made.entries()) {
       run.pending.madeAttempts.push({
         id,
         stepId,
@@ -44,6 +46,7 @@ export async function createAttempts(
         state: 'created',
         pool,
         slots: slots ?? (step.finalizing ? 1 : step.slots),
+        queuedAt: index === 0 ? waitedSince : null,
       });
       step.attempts.push({ id, state: 'created', ordinal, pool, purpose });
       step.lastOrdinal = ordinal;

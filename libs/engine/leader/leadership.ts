@@ -50,17 +50,19 @@ export type PoolRecord = {
   slots: number;
   /** Slots that each of its attempts holds regardless of the step; null: as many as the step asks for. */
   attemptSlots: number | null;
+  /** Price of an hour of one slot, in the operator's currency; null: none is set. */
+  gpuHourPrice?: number | null;
 };
 
 /** Records the pools for views and for waiting reasons. */
 export async function recordPools(ctx: EngineContext, pools: readonly PoolRecord[]): Promise<void> {
   await inTransaction(ctx.prisma, async (tx) => {
     await tx.pool.deleteMany({ where: { name: { notIn: pools.map((pool) => pool.name) } } });
-    for (const [position, pool] of pools.entries()) {
+    for (const [position, { gpuHourPrice = null, ...pool }] of pools.entries()) {
       await tx.pool.upsert({
         where: { name: pool.name },
-        create: { ...pool, position },
-        update: { ...pool, position, updatedAt: new Date() },
+        create: { ...pool, gpuHourPrice, position },
+        update: { ...pool, gpuHourPrice, position, updatedAt: new Date() },
       });
     }
   });

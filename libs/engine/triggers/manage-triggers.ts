@@ -3,10 +3,10 @@ import { CairnError, codeHostEvents, submitRequest, type TriggerRequest } from '
 import { inTransaction, isUniqueViolation, type Transaction } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import { audit } from '../audit.ts';
+import { checkSubmission } from '../check-submission.ts';
 import { toJson } from '../columns.ts';
 import type { Actor, EngineContext } from '../engine.ts';
 import { addSecret, removeSecrets, replaceSecret } from '../sealed-secrets.ts';
-import { checkSubmission } from '../submit.ts';
 import type { MayManage } from './bound-trigger.ts';
 
 /** Most triggers of a project. */

@@ -112,6 +112,8 @@ function lookOf(event: RunEvent): { icon: IconName; colour: Look['colour'] } {
       return { icon: 'up', colour: 'green' };
     case 'gate':
       return verdictLooks[event.data.verdict];
+    case 'budget':
+      return { icon: 'warning', colour: event.data.state === 'spent' ? 'red' : 'orange' };
     case 'note':
       return event.data.level === 'warning' || event.data.imageId !== undefined
         ? { icon: 'warning', colour: 'orange' }

@@ -14,12 +14,14 @@ import { formatGpuHours } from '../../parts/numbers.ts';
 export function RunActions({ run }: { run: RunView }) {
   const mayCancel = useMay('run.cancel');
   const mayRetry = useMay('run.retry');
+  const mayRelease = useMay('run.release');
   const maySubmit = useMay('run.submit');
   const [asks, setAsks] = useState<'cancel' | 'retry' | null>(null);
   const isAllDone = run.stepViews.every(({ state }) => isDoneStep(state));
   const whyNoRetry = whyNot(run.actions, 'retry') ?? (isAllDone ? 'Not now: every step is done; retry from one of the steps' : null);
   return (
     <>
+      {mayRelease && run.state === 'held' && run.hold !== 'group' && <ReleaseButton run={run} />}
       {mayCancel && (
         <ActionButton variant="default" why={whyNot(run.actions, 'cancel')} onClick={() => setAsks('cancel')}>
           Cancel …
@@ -38,6 +40,20 @@ export function RunActions({ run }: { run: RunView }) {
       {asks === 'cancel' && <CancelDialog run={run} onClose={() => setAsks(null)} />}
       {asks === 'retry' && <RetryDialog run={run} from={null} onClose={() => setAsks(null)} />}
     </>
+  );
+}
+
+/** Lets a held run start; the page says why it is held. */
+function ReleaseButton({ run }: { run: RunView }) {
+  const { client, queries } = useServices();
+  const release = useMutation({
+    mutationFn: () => client.releaseRun(run.id),
+    onSuccess: (view) => queries.setQueryData(keys.run(run.id), view),
+  });
+  return (
+    <Button loading={release.isPending} title={release.error?.message ?? run.now ?? undefined} onClick={() => release.mutate()}>
+      {release.error === null ? 'Release' : 'Release again'}
+    </Button>
   );
 }
 

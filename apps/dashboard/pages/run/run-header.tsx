@@ -51,6 +51,12 @@ export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) 
       <div className={classes.progress}>
         <ProgressBar share={run.share} colour={runLooks[run.state].colour} label={`${run.name} is ${formatShare(run.share)} done`} />
         <span>{formatShare(run.share)}</span>
+        {run.pinnedBy !== null && <span className={classes.now}>Pinned by {run.pinnedBy}</span>}
+        {run.retiredAt !== null && (
+          <span className={classes.now}>
+            Results removed by the retention policy <Ago at={run.retiredAt} />; a retry makes them again
+          </span>
+        )}
         {run.now !== null && run.state !== 'failed' && <span className={classes.now}>{run.now}</span>}
       </div>
       <dl className={classes.facts}>

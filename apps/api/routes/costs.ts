@@ -1,0 +1,90 @@
+import { budgetList, budgetRequest, budgetScope, callerActions, ledgerPage, ledgerQuery } from '@cairn/contract';
+import { readBudgets, readLedger } from '@cairn/db';
+import { z } from 'zod';
+import { callerOf } from '../auth/guard.ts';
+import type { App } from '../http/bare-app.ts';
+import { problems } from '../http/route-schemas.ts';
+import type { ApiDeps } from './api-deps.ts';
+
+export function costRoutes(app: App, { prisma, engine }: ApiDeps): void {
+  const tags = ['costs'];
+  const budgetParams = z.object({ scope: budgetScope });
+  const budgetsOf = async (projectId: string) => ({
+    items: (await readBudgets(prisma, projectId)).map(({ noted: _, ...budget }) => budget),
+  });
+
+  app.get(
+    '/v1/ledger',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'readLedger',
+        tags,
+        summary: 'Add up the GPU time of a period',
+        description:
+          'GPU-seconds (seconds times slots) that attempts held in the period, by one of their properties: useful, lost and why, idle, still ' +
+          'running; what waited for room; and what reuse saved. `total` is over all pages.',
+        querystring: ledgerQuery,
+        response: { 200: ledgerPage, ...problems },
+      },
+    },
+    (request) => readLedger(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+  );
+
+  app.get(
+    '/v1/budgets',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'listBudgets',
+        tags,
+        summary: 'List the budgets with what counts against them',
+        response: { 200: budgetList, ...problems },
+      },
+    },
+    (request) => budgetsOf(callerOf(request).projectId),
+  );
+
+  app.put(
+    '/v1/budgets/:scope',
+    {
+      config: { role: callerActions['budget.manage'] },
+      schema: {
+        operationId: 'setBudget',
+        tags,
+        summary: 'Set or change a budget',
+        description:
+          'Of the runs of an owner (`owner:anna`) or with a label (`label:team=search`). Once it is spent, new runs are held until an admin ' +
+          'releases them. Attempts that run are not stopped.',
+        params: budgetParams,
+        body: budgetRequest,
+        response: { 200: budgetList, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      await engine.setBudget(request.params.scope, request.body, caller);
+      return budgetsOf(caller.projectId);
+    },
+  );
+
+  app.delete(
+    '/v1/budgets/:scope',
+    {
+      config: { role: callerActions['budget.manage'] },
+      schema: {
+        operationId: 'removeBudget',
+        tags,
+        summary: 'Remove a budget',
+        description: 'Runs that it held stay held.',
+        params: budgetParams,
+        response: { 200: budgetList, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      await engine.removeBudget(request.params.scope, caller);
+      return budgetsOf(caller.projectId);
+    },
+  );
+}

@@ -1,0 +1,41 @@
+import { type StubApi, startStubApi } from '@cairn/client/testing';
+import { type LedgerRow, lossCause } from '@cairn/contract';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runTestCli } from '../testing/test-cli.ts';
+
+const lostBy = Object.fromEntries(lossCause.options.map((cause) => [cause, cause === 'gpu' ? 36 : 0])) as LedgerRow['lostBy'];
+const amounts = { held: 7200, useful: 7000, running: 0, lost: 36, lostBy, idle: 164, queued: 0, saved: 3600, cost: 12.5, savedCost: null };
+const hostile = '=HYPERLINK("http://x","a"),b';
+
+let api: StubApi;
+beforeAll(async () => {
+  api = await startStubApi();
+  const period = { by: 'owner', from: '2026-01-01T00:00:00.000Z', to: '2026-01-02T00:00:00.000Z', asOf: '2026-01-02T00:00:00.000Z' };
+  api.on('GET', '/v1/ledger', ({ query }) => {
+    const isSecond = query.has('cursor');
+    const key = isSecond ? 'bob' : hostile;
+    return { ...period, total: amounts, items: [{ key, name: key, runId: null, ...amounts }], nextCursor: isSecond ? null : 'next' };
+  });
+});
+afterAll(() => api.close());
+
+test('the ledger is CSV for a spreadsheet: quoted as RFC 4180 has it, all pages, and no cell is a formula', async () => {
+  const { code, out } = await runTestCli(['ledger', '--csv', '--from', '2026-01-01'], { url: api.url });
+  expect(code).toBe(0);
+  const [titles, first, second, end] = out.split('\r\n');
+  expect(titles).toBe(
+    'key,name,run,held,useful,running,lost,idle,queued,saved,lost_user,lost_data,lost_infrastructure,lost_preemption,lost_gpu,lost_deadline,lost_cancelled,cost,saved_cost',
+  );
+  const cell = `"'=HYPERLINK(""http://x"",""a""),b"`;
+  expect(first).toBe(`${cell},${cell},,7200,7000,0,36,164,0,3600,0,0,0,0,36,0,0,12.5,`);
+  expect(second).toMatch(/^bob,bob,,7200/);
+  expect(end).toBe('');
+});
+
+test('the ledger is a table in GPU-hours with its total; a time without an offset is refused', async () => {
+  const { out } = await runTestCli(['ledger'], { url: api.url });
+  expect(out).toMatch(/^2026-01-01 00:00 to 2026-01-02 00:00 UTC, in GPU-hours/);
+  expect(out).toMatch(/^bob +2\.00 +1\.94 +0\.01 +0\.05 +1\.00 +12\.50$/m);
+  expect(out).toMatch(/^total +2\.00/m);
+  expect((await runTestCli(['ledger', '--to', '2026-01-01T00:00'], { url: api.url })).code).toBe(2);
+});

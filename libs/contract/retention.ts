@@ -1,0 +1,101 @@
+import { z } from 'zod';
+import { idOf, timestamp } from './names.ts';
+import { labelText } from './origin.ts';
+import { artifactKind } from './states.ts';
+
+// How long results are kept, and what a collection removes.
+
+/** PUT /v1/retention. What a policy does not name is kept. */
+export const retentionPolicy = z.strictObject({
+  /** The results of runs that ended longer ago than this go; null: those of no run. */
+  runsOlderThanDays: z.number().int().min(1).max(10_000).nullable().default(null),
+  /** The newest checkpoints that are kept of a stage that ended without a result, for a retry to continue from. */
+  checkpoints: z.number().int().min(0).max(100).default(0),
+  /** Runs with one of these labels keep their results. */
+  keepLabels: z.array(labelText).max(20).default([]),
+  /** How often the leader collects; null: only `cairn gc` does. */
+  everyHours: z.number().int().min(1).max(10_000).nullable().default(24),
+});
+export type RetentionPolicy = z.infer<typeof retentionPolicy>;
+
+/** `setBy` is null until a policy is set: then nothing is removed but garbage, and only by hand. */
+export const retentionView = retentionPolicy.extend({
+  setBy: z.string().nullable(),
+  updatedAt: timestamp.nullable(),
+  /** When the leader last began a collection. */
+  collectedAt: timestamp.nullable(),
+});
+export type RetentionView = z.infer<typeof retentionView>;
+
+/** The policy until one is set. */
+export const noRetention: RetentionPolicy = { runsOlderThanDays: null, checkpoints: 0, keepLabels: [], everyHours: null };
+
+/** What a run keeps of its results whatever the policy: what it measured, and the cards of its models. They are small. */
+export const keptKinds = ['evaluation', 'registration'] as const satisfies readonly z.infer<typeof artifactKind>[];
+
+/** Why an artifact stays. */
+export const keepReason = z.enum([
+  'live',
+  'pinned',
+  'labelled',
+  'aliased',
+  'no-policy',
+  'young',
+  'measured',
+  'weights',
+  'read',
+  'new',
+  'building',
+]);
+export type KeepReason = z.infer<typeof keepReason>;
+
+/** The end of a sentence that begins with the artifact. */
+export const keepWords = {
+  live: 'a run that has not ended reads or makes it',
+  pinned: 'it belongs to a pinned run',
+  labelled: 'its run has a label that the policy keeps',
+  aliased: 'an alias names or named the model of its run',
+  'no-policy': 'a run has it, and no policy removes runs',
+  young: 'a run that has it ended too short a time ago',
+  measured: 'what runs measured stays',
+  weights: 'it is imported weights with a name',
+  read: 'a run that keeps its results, or a model, reads it',
+  new: 'it is newer than the collection looks at',
+  building: 'it is being built',
+} as const satisfies Record<KeepReason, string>;
+
+/** POST /v1/gc: applies the policy, then removes what nothing refers to. */
+export const gcRequest = z.strictObject({
+  dryRun: z.boolean().default(false),
+  olderThanHours: z.number().min(0).max(1_000_000).default(24),
+});
+
+/** Most things of each kind that a result lists; `totals` counts all. */
+export const maxCollected = 1_000;
+
+const counted = z.object({ artifacts: z.number().int(), bytes: z.number().int() });
+const collectedArtifact = z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int(), why: z.string().default('') });
+
+export const gcResult = z.object({
+  dryRun: z.boolean(),
+  /** Largest first, as `kept`. */
+  artifacts: z.array(collectedArtifact),
+  stagingPrefixes: z.array(z.string()),
+  /** Curves of attempts whose result was abandoned. */
+  logPrefixes: z.array(z.string()).default([]),
+  /** Removed bytes; those of artifacts alone in a dry run. */
+  bytes: z.number().int(),
+  /** Runs whose results the policy gives up. */
+  runs: z.array(z.object({ id: idOf('run'), name: z.string(), endedAt: timestamp })).default([]),
+  /** Only in a dry run: what stays, and why. */
+  kept: z.array(collectedArtifact).default([]),
+  totals: z
+    .object({
+      ...{ artifacts: z.number().int(), bytes: z.number().int(), runs: z.number().int() },
+      ...{ stagingPrefixes: z.number().int(), logPrefixes: z.number().int() },
+      /** Only in a dry run. */
+      kept: z.array(counted.extend({ reason: keepReason, why: z.string() })),
+    })
+    .optional(),
+});
+export type GcResult = z.infer<typeof gcResult>;

@@ -1,0 +1,204 @@
+import {
+  CairnError,
+  type LedgerAmounts,
+  type LedgerGrouping,
+  type LedgerPage,
+  type LedgerProperty,
+  type LossCause,
+  labelOfGrouping,
+  labelsOf,
+  ledgerProperty,
+  lossCause,
+} from '@cairn/contract';
+import { z } from 'zod';
+import { listOfStates, type Transaction } from '../client.ts';
+import { Prisma } from '../generated/client.ts';
+import { isoTime, readRows } from './columns.ts';
+import { decodeCursor, encodeCursor, keyText, type PageArgs } from './page-cursor.ts';
+
+export type LedgerArgs = PageArgs & {
+  projectId: string;
+  by: LedgerGrouping;
+  from?: string | undefined;
+  to?: string | undefined;
+  owner?: string | undefined;
+  run?: string | undefined;
+  /** `key=value`. */
+  label?: string | undefined;
+};
+
+const nothing = Prisma.sql`''`;
+
+/**
+ * For each grouping: the key of a row and its name, from the columns of an attempt `a` or, for what reuse saved, of a reused step alone;
+ * and the run it belongs to.
+ */
+type Grouping = Record<'attempt' | 'reused' | 'name' | 'reusedName' | 'run', Prisma.Sql>;
+
+const none = Prisma.sql`null`;
+const ofRun = (column: Prisma.Sql): Grouping => ({ attempt: column, reused: column, name: column, reusedName: column, run: none });
+const ofAttempt = (column: Prisma.Sql): Grouping => ({ attempt: column, reused: nothing, name: column, reusedName: nothing, run: none });
+
+const groupings = {
+  owner: ofRun(Prisma.sql`r.owner`),
+  run: { ...ofRun(Prisma.sql`r.id`), name: Prisma.sql`r.name`, reusedName: Prisma.sql`r.name`, run: Prisma.sql`r.id` },
+  step: ofRun(Prisma.sql`s.name`),
+  attempt: { ...ofAttempt(Prisma.sql`a.id`), name: Prisma.sql`r.name || '/' || s.name || '/' || a.ordinal`, run: Prisma.sql`r.id` },
+  pool: ofAttempt(Prisma.sql`a.pool`),
+  cause: ofAttempt(Prisma.sql`coalesce(loss, '')`),
+} as const satisfies Record<LedgerProperty, Grouping>;
+
+function groupingOf(by: LedgerGrouping): Grouping {
+  const label = labelOfGrouping(by);
+  return label === null ? groupings[ledgerProperty.parse(by)] : ofRun(Prisma.sql`coalesce(r.labels->>${label}, '')`);
+}
+
+/** What the rows without a key are. */
+const unnamed = {
+  ...{ owner: '(unknown)', run: '(unknown)', step: '(unknown)' },
+  ...{ attempt: '(reused results)', pool: '(reused results)', cause: '(no failure)' },
+} as const satisfies Record<LedgerProperty, string>;
+const unnamedOf = (by: LedgerGrouping): string =>
+  labelOfGrouping(by) === null ? unnamed[ledgerProperty.parse(by)] : '(without this label)';
+
+/** The cause of a loss; one that a later release wrote counts as the infrastructure's, so that its time is in the sum. */
+const lossOf = Prisma.sql`case a.state when 'cancelled' then 'cancelled' when 'preempted' then 'preemption'
+  when 'failed' then failed.cause when 'lost' then failed.cause end`;
+const causes = listOfStates(lossCause.options);
+
+const amountsRow = z.object({
+  held: z.number(),
+  useful: z.number(),
+  running: z.number(),
+  lost: z.number(),
+  lostBy: z.record(z.string(), z.number()),
+  idle: z.number(),
+  queued: z.number(),
+  saved: z.number(),
+  cost: z.number().nullable(),
+  savedCost: z.number().nullable(),
+});
+const ledgerRows = amountsRow.extend({ isTotal: z.boolean(), key: z.string(), name: z.string().nullable(), runId: z.string().nullable() });
+
+const cursorTime = z.iso
+  .datetime()
+  .max(64)
+  .transform((text) => new Date(text));
+const cursorKey = z.tuple([cursorTime, z.number().int().min(0), keyText]);
+
+/** The milliseconds times slots that a stretch of an attempt has in the period. */
+const within = (first: Prisma.Sql, last: Prisma.Sql, from: Date, to: Date): Prisma.Sql =>
+  Prisma.sql`a.slots * ms_between(greatest(${first}, ${from}::timestamptz), least(${last}, ${to}::timestamptz))`;
+
+/**
+ * The GPU time of a period, added up by one property in SQL. Time is counted in whole milliseconds, and a stretch that is partly in the
+ * period counts partly: consecutive periods have the sum of the whole.
+ *
+ * @throws CairnError `invalid_request` when the period ends before it begins
+ */
+export async function readLedger(
+  db: Transaction,
+  { projectId, by, limit, owner, run, label, ...given }: LedgerArgs,
+  now = new Date(),
+): Promise<LedgerPage> {
+  const after = decodeCursor(given.cursor, cursorKey);
+  const asOf = after === null ? now : after[0];
+  const from = new Date(given.from ?? Date.UTC(asOf.getUTCFullYear(), asOf.getUTCMonth()));
+  const to = new Date(given.to ?? asOf);
+  if (to < from) throw new CairnError('invalid_request', `the period ends at ${isoTime(to)}, before it begins at ${isoTime(from)}`);
+  // Nothing is known of the time after the first page.
+  const until = to < asOf ? to : asOf;
+  const group = groupingOf(by);
+  const ofRuns = Prisma.sql`r.project_id = ${projectId}
+    ${owner === undefined ? Prisma.empty : Prisma.sql`and r.owner = ${owner}`} ${run === undefined ? Prisma.empty : Prisma.sql`and r.id = ${run}`}
+    ${label === undefined ? Prisma.empty : Prisma.sql`and r.labels @> ${JSON.stringify(labelsOf([label]))}::jsonb`}`;
+  const position =
+    after === null ? Prisma.empty : Prisma.sql`and (held < ${after[1]}::bigint or (held = ${after[1]}::bigint and key > ${after[2]}))`;
+  const stretch = (first: Prisma.Sql, last: Prisma.Sql) => within(first, last, from, until);
+  const rows = readRows(
+    ledgerRows,
+    await db.$queryRaw`
+    with time as (
+      select ${group.attempt} as key, ${group.name} as name, ${group.run} as "runId", loss, a.ended_at is null as live,
+             coalesce(a.gpu_hour_price, case when a.ended_at is null then p.gpu_hour_price end) as price,
+             ${stretch(Prisma.sql`b.queued`, Prisma.sql`b.created`)} as queued,
+             ${stretch(Prisma.sql`b.created`, Prisma.sql`b.ended`)} as held,
+             ${stretch(Prisma.sql`b.started`, Prisma.sql`b.kept`)} as useful,
+             ${stretch(Prisma.sql`b.kept`, Prisma.sql`b.gone`)} as unkept,
+             ${stretch(Prisma.sql`b.created`, Prisma.sql`b.started`)} + ${stretch(Prisma.sql`b.gone`, Prisma.sql`b.ended`)} as idle,
+             0::bigint as saved, null::float8 as "savedCost"
+        from attempt a
+        join step s on s.id = a.step_id
+        join run r on r.id = a.run_id
+        left join pool p on p.name = a.pool
+       cross join lateral attempt_bounds(a, ${asOf}::timestamptz) b
+       cross join lateral (select case when a.failure->>'cause' in ${causes} then a.failure->>'cause' else 'infrastructure' end as cause) failed
+       cross join lateral (select ${lossOf} as loss) ended
+       where a.pool <> 'tasks' and (a.ended_at > ${from} or a.ended_at is null) and b.queued < ${until} and ${ofRuns}
+      union all
+      select ${group.reused}, ${group.reusedName}, ${by === 'attempt' ? none : group.run}, null, false, null, 0, 0, 0, 0, 0, s.saved_gpu_ms, s.saved_cost
+        from step s join run r on r.id = s.run_id
+       where s.saved_gpu_ms is not null and s.finished_at >= ${from} and s.finished_at < ${until} and ${ofRuns}
+    ), added as (
+      select grouping(key) = 1 as "isTotal", coalesce(key, '') as key, max(name) as name, max("runId") as "runId",
+             coalesce(sum(held), 0)::bigint as held, coalesce(sum(useful), 0)::float8 as useful,
+             coalesce(sum(unkept) filter (where live), 0)::float8 as running,
+             coalesce(sum(unkept) filter (where not live), 0)::float8 as lost,
+             jsonb_build_object(${Prisma.join(
+               lossCause.options.map(
+                 (cause) =>
+                   Prisma.sql`${Prisma.raw(`'${cause}'`)}, coalesce(sum(unkept) filter (where not live and loss = ${Prisma.raw(`'${cause}'`)}), 0)`,
+               ),
+             )}) as "lostBy",
+             coalesce(sum(idle), 0)::float8 as idle, coalesce(sum(queued), 0)::float8 as queued, coalesce(sum(saved), 0)::float8 as saved,
+             sum(held * price / 3600000) as cost, sum("savedCost") as "savedCost"
+        from time group by grouping sets ((key), ())
+    )
+    select "isTotal", key, name, "runId", held::float8 as held, useful, running, lost, "lostBy", idle, queued, saved, cost, "savedCost"
+      from added where "isTotal" or (true ${position})
+     order by "isTotal" desc, added.held desc, key limit ${limit + 2}`,
+  );
+  const items = rows.filter((row) => !row.isTotal);
+  const shown = items.slice(0, limit);
+  const last = shown.at(-1);
+  const [total = emptyAmounts] = rows.filter((row) => row.isTotal).map(amountsOf);
+  return {
+    by,
+    from: isoTime(from),
+    to: isoTime(to),
+    asOf: isoTime(asOf),
+    total,
+    items: shown.map((row) => ({
+      key: row.key,
+      name: row.key === '' ? unnamedOf(by) : (row.name ?? row.key),
+      runId: row.runId,
+      ...amountsOf(row),
+    })),
+    nextCursor: items.length > limit && last !== undefined ? encodeCursor([isoTime(asOf), last.held, last.key]) : null,
+  };
+}
+
+const seconds = (ms: number): number => ms / 1000;
+
+function amountsOf({
+  held,
+  useful,
+  running,
+  lost,
+  lostBy,
+  idle,
+  queued,
+  saved,
+  cost,
+  savedCost,
+}: z.infer<typeof amountsRow>): LedgerAmounts {
+  return {
+    ...{ held: seconds(held), useful: seconds(useful), running: seconds(running), lost: seconds(lost), idle: seconds(idle) },
+    ...{ queued: seconds(queued), saved: seconds(saved), cost, savedCost },
+    lostBy: Object.fromEntries(lossCause.options.map((cause) => [cause, seconds(lostBy[cause] ?? 0)])) as Record<LossCause, number>,
+  };
+}
+
+const emptyAmounts: LedgerAmounts = amountsOf({
+  ...{ held: 0, useful: 0, running: 0, lost: 0, lostBy: {}, idle: 0, queued: 0, saved: 0, cost: null, savedCost: null },
+});
