@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { dirname, join } from 'node:path';
+import { CairnError, isDatasetUrl } from '@cairn/contract';
 import type { FileGate } from './file-gate.ts';
 
 /** DuckDB reports the system's message without an error number, so the message must be parsed. */
@@ -50,11 +50,23 @@ export async function makingBeside<T>(out: string, work: (making: string) => Pro
   );
 }
 
+/** A path in a dataset's place: a folder, or an address. */
+export function below(place: string, ...names: readonly string[]): string {
+  return isDatasetUrl(place) ? [place.replace(/\/+$/, ''), ...names].join('/') : join(place, ...names);
+}
+
 /**
  * @param what the folder's name in the message, such as `The image folder`
  * @throws CairnError `missing_file` if it does not exist or is a file; `folder_not_allowed` if the gate does not allow it
  */
 export async function requireFolder(what: string, path: string, gate?: FileGate): Promise<void> {
+  const remote = await gate?.sourceOf(path);
+  if (remote?.source.list) {
+    for await (const { files, folders } of remote.source.list(remote.path)) if (files.length + folders.length > 0) return;
+    throw new CairnError('missing_file', `${what} ${path} has no files: correct the address`, { details: { folder: path } });
+  }
+  // A web server cannot list.
+  if (remote) return;
   const found = await (gate === undefined ? stat(path) : gate.realPath(path).then(stat)).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw error;

@@ -94,7 +94,7 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
   const takenFolder = join(root, 'taken');
   await mkdir(takenFolder);
   const taken = await takeInMetadata({ metadata, countries }, { lists, importable: lists }, { folder: takenFolder, gate, signal });
-  if (registered !== undefined) await requireRegisteredMetadata(registered, taken, lists, metadata);
+  if (registered !== undefined) await requireRegisteredMetadata(registered, taken, lists, { folder: metadata, gate });
   const database = await openDatabase({
     folder: work,
     memoryLimitMiB,
@@ -110,10 +110,11 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
     if (taken.countries === null) await noCountries(database);
     else await loadCountries(database, taken.countries, loaded, categoryQuotes, signal);
     const files = { gate, signal };
-    const tars = hasTars ? await loadTars(database, images.root, lists, root, files) : null;
+    const loadedTars = hasTars ? await loadTars(database, images.root, lists, root, files) : null;
+    const tars = loadedTars?.entries ?? null;
     const tarMd5s = tars === null ? null : md5sOf(tars);
     if (registered !== undefined) {
-      const now = tarMd5s ?? (await loadImageFiles(database, images.root, lists, files));
+      const now = loadedTars?.digests ?? (await loadImageFiles(database, images.root, lists, files));
       requireRegisteredImages(registered, now, images);
     }
     const filePlaces = hasTars ? 'tars' : registered === undefined ? null : 'folder';

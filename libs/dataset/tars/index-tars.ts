@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, readdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { eachChunkOf, type FileGate } from '../file-gate.ts';
-import { type ImageSplit, imageSplits } from '../folders.ts';
+import { eachChunkOf, type FileGate, type Remote } from '../file-gate.ts';
+import { below, type ImageSplit, imageSplits } from '../folders.ts';
+import { scanRemoteTar } from './scan-remote-tar.ts';
 import type { ScannedTar } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
 
@@ -16,6 +17,8 @@ export type TarIndex = ScannedTar & {
   md5: string | null;
   /** Whether the tar was compared with an md5 file. */
   md5Checked: boolean;
+  /** Of a tar in object storage. */
+  etag?: string | null;
 };
 
 const tarNamePattern = /^images_\d{3,}\.tar$/;
@@ -25,11 +28,13 @@ const tarNamePattern = /^images_\d{3,}\.tar$/;
  *
  * @throws CairnError `missing_file` if there are none.
  */
-export async function tarsOfSplit(root: string, split: ImageSplit): Promise<string[]> {
-  const tars = await tarNames(join(root, split));
+export async function tarsOfSplit(root: string, split: ImageSplit, gate?: FileGate): Promise<string[]> {
+  const folder = below(root, split);
+  const remote = await gate?.sourceOf(folder);
+  const tars = remote ? await remoteTarNames(remote) : await tarNames(folder);
   if (tars.length === 0) {
-    throw new CairnError('missing_file', `${join(root, split)} has no images_NNN.tar: put the tars of the split ${split} there`, {
-      details: { folder: join(root, split), split },
+    throw new CairnError('missing_file', `${folder} has no images_NNN.tar: put the tars of the split ${split} there`, {
+      details: { folder, split },
     });
   }
   return tars.map((name) => `${split}/${name}`);
@@ -42,7 +47,7 @@ export async function tarsOfSplit(root: string, split: ImageSplit): Promise<stri
  */
 export async function splitsWithTars(root: string): Promise<ImageSplit[]> {
   const splits: ImageSplit[] = [];
-  for (const split of imageSplits) if ((await tarNames(join(root, split))).length > 0) splits.push(split);
+  for (const split of imageSplits) if ((await tarNames(below(root, split))).length > 0) splits.push(split);
   if (splits.length > 0) return splits;
   const folders = imageSplits.map((split) => `${split}/`).join(', ');
   throw new CairnError(
@@ -62,6 +67,25 @@ async function tarNames(folder: string): Promise<string[]> {
   return names.filter((name) => tarNamePattern.test(name)).toSorted();
 }
 
+/** HEAD requests at once. */
+const headsAtATime = 16;
+
+/** A server that cannot list is asked for each tar: they are numbered from 000 without gaps. */
+async function remoteTarNames({ source, path }: Remote): Promise<string[]> {
+  const names: string[] = [];
+  if (source.list !== null) {
+    for await (const { files } of source.list(path)) names.push(...files.map((file) => basename(file.path)));
+    return names.filter((name) => tarNamePattern.test(name)).toSorted();
+  }
+  for (let first = 0; ; first += headsAtATime) {
+    const numbers = Array.from({ length: headsAtATime }, (_, n) => `images_${String(first + n).padStart(3, '0')}.tar`);
+    const found = await Promise.all(numbers.map((name) => source.head(`${path}/${name}`)));
+    const gap = found.indexOf(null);
+    names.push(...numbers.slice(0, gap === -1 ? undefined : gap));
+    if (gap !== -1) return names;
+  }
+}
+
 /**
  * Indexes a tar: compares it with its md5 file, then reads its headers. Without the md5, which needs all bytes, only the headers are read.
  *
@@ -69,17 +93,25 @@ async function tarNames(folder: string): Promise<string[]> {
  */
 export async function indexTar(root: string, tar: string, options: IndexTarOptions): Promise<TarIndex> {
   const { withMd5, gate, signal } = options;
-  const path = join(root, tar);
+  const path = below(root, tar);
   const expected = withMd5 ? await listedMd5(root, tar, gate) : null;
+  const requireMd5 = (md5: string | null): void => {
+    if (expected === null || md5 === expected) return;
+    throw new CairnError('corrupt_tar', `${path} has the md5 ${md5} instead of ${expected} from its md5 file: download it again`, {
+      details: { file: path, md5, expected },
+    });
+  };
+  const remote = await gate.sourceOf(path);
+  if (remote !== null) {
+    const scanned = await scanRemoteTar(remote, path, signal);
+    requireMd5(scanned.md5);
+    return { tar, md5Checked: expected !== null, ...scanned };
+  }
   const file = await gate.open(path);
   try {
     const before = await file.stat();
     const md5 = withMd5 ? await md5OfOpen(file, signal) : null;
-    if (expected !== null && md5 !== expected) {
-      throw new CairnError('corrupt_tar', `${path} has the md5 ${md5} instead of ${expected} from its md5 file: download it again`, {
-        details: { file: path, md5, expected },
-      });
-    }
+    requireMd5(md5);
     const scanned = await scanTar(file, path, signal);
     const after = await file.stat();
     if (after.size !== before.size || after.mtimeMs !== before.mtimeMs)
@@ -101,7 +133,7 @@ const mostMd5Bytes = 4096;
  */
 export async function listedMd5(root: string, tar: string, gate: FileGate): Promise<string | null> {
   const file = md5FileOf(tar);
-  for (const path of [join(root, file), join(root, dirname(tar), basename(file))]) {
+  for (const path of [below(root, file), below(root, dirname(tar), basename(file))]) {
     const text = await startOf(path, gate);
     if (text === null) continue;
     const md5 = firstField(text);
