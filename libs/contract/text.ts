@@ -127,8 +127,15 @@ export function datasetUrlFault(place: string): string | null {
   if (!['s3:', 'http:', 'https:'].includes(url.protocol)) return 'is not an s3://, https:// or http:// address';
   if (url.username !== '' || url.password !== '') return 'has credentials, which must not be part of it';
   if (url.search !== '' || url.hash !== '') return 'has a query, which belongs to the allowed address in CAIRN_DATASET_URLS';
-  const path = place.slice(url.protocol.length + 2).split('/').slice(1).join('/');
-  if (/[%\\]/.test(path) || path.split('/').some((name, index, all) => name === '.' || name === '..' || (name === '' && index < all.length - 1)))
+  const path = place
+    .slice(url.protocol.length + 2)
+    .split('/')
+    .slice(1)
+    .join('/');
+  if (
+    /[%\\]/.test(path) ||
+    path.split('/').some((name, index, all) => name === '.' || name === '..' || (name === '' && index < all.length - 1))
+  )
     return 'has a path with %, \\, an empty name, . or ..';
   return null;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { CairnError, type DatasetFiles, isDatasetUrl } from '@cairn/contract';
 import { inParallel, sha256Json } from '@cairn/runtime';
 import { eachChunk, type FileGate } from './file-gate.ts';
-import { below, type ImageSplit } from './folders.ts';
+import { below, type ImageSplit, type ListedFile } from './folders.ts';
 import { walkSource } from './sources/walk-source.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 
@@ -20,9 +20,6 @@ export async function fileDigest(path: string, signal?: AbortSignal): Promise<Fi
 
 /** Entries of one folder that are read in parallel. */
 const statsAtATime = 64;
-
-/** A file of a listing: its path relative to the folder, bytes, modification time in whole milliseconds, and the ETag of object storage. */
-export type ListedFile = { path: string; bytes: number; changedMs: number; etag?: string };
 
 /** Identifies an unchanged file if no digest of its content is known. */
 export function changedMsOf({ mtimeMs }: { mtimeMs: number }): number {

@@ -2,8 +2,8 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, open, readlink, realpath, stat, statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CairnError, isDatasetUrl } from '@cairn/contract';
-import type { Source, SourceLimits } from '@cairn/storage';
-import { createSources } from './sources/create-sources.ts';
+import type { SourceLimits } from '@cairn/storage';
+import { createSources, type Remote } from './sources/create-sources.ts';
 import { fetchFile } from './sources/fetch-file.ts';
 
 /**
@@ -31,8 +31,6 @@ export type FileGate = {
   /** Closes connections to sources. */
   close(): void;
 };
-
-export type Remote = { source: Source; path: string };
 
 /**
  * A gate to the files in `roots`, which are folders and addresses; null for a command of a user who can read the files, and may name any.

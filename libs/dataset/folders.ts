@@ -117,3 +117,6 @@ export function memberPathSql(imageId: string): string {
 export function imagePath(split: ImageSplit, imageId: string): string {
   return `${split}/${memberPath(imageId)}`;
 }
+
+/** A file of a listing: its path relative to the folder, bytes, modification time in whole milliseconds, and the ETag of object storage. */
+export type ListedFile = { path: string; bytes: number; changedMs: number; etag?: string };

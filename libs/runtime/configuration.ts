@@ -77,7 +77,9 @@ function issueKind(issue: z.core.$ZodIssue): string {
 const absolutePath = z.string().refine((path) => isAbsolute(path), 'is not an absolute path');
 
 /** Allowed addresses of datasets: a prefix, with what its storage needs, such as `?endpoint=`. */
-const allowedUrl = z.string().refine((text) => datasetUrlFault(text.split('?')[0] ?? '') === null, 'is not an s3://, https:// or http:// address of a folder');
+const allowedUrl = z
+  .string()
+  .refine((text) => datasetUrlFault(text.split('?')[0] ?? '') === null, 'is not an s3://, https:// or http:// address of a folder');
 
 /** Where datasets may be: the variables of every program that reads them. */
 export const datasetRootsVariables = {
@@ -128,7 +130,9 @@ export async function readDatasetRootsFile(file: string): Promise<string[]> {
     return datasetRootsFile.parse(JSON.parse(await readFile(file, 'utf8')));
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw new CairnError('invalid_configuration', `${file} is not a JSON list of absolute paths and addresses, or cannot be read`, { cause: error });
+    throw new CairnError('invalid_configuration', `${file} is not a JSON list of absolute paths and addresses, or cannot be read`, {
+      cause: error,
+    });
   }
 }
 

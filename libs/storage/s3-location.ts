@@ -92,7 +92,8 @@ function readRegion(text: string): string {
 }
 
 function readProfile(text: string): string {
-  if (!/^[\w.@+-]{1,64}$/.test(text)) throw fault('has a profile that is not the name of one: a name has only letters, digits, _, ., @, + and -');
+  if (!/^[\w.@+-]{1,64}$/.test(text))
+    throw fault('has a profile that is not the name of one: a name has only letters, digits, _, ., @, + and -');
   return text;
 }
 

@@ -12,11 +12,7 @@ export const importedFolder = 'imported/lists';
 export type TakenList = { path: string; copy: string };
 
 /** The imported lists in the metadata folder, by name. The lists for the search are always made from the ground truths. */
-export async function findImportedLists(
-  metadata: string,
-  lists: readonly ListName[],
-  gate: FileGate,
-): Promise<Map<ListName, string>> {
+export async function findImportedLists(metadata: string, lists: readonly ListName[], gate: FileGate): Promise<Map<ListName, string>> {
   const found = new Map<ListName, string>();
   for (const list of lists) {
     const path = below(metadata, importedFolder, `${list}.parquet`);

@@ -48,7 +48,7 @@ const defaultMemoryMiB = 512;
 /**
  * Makes the lists of a collection in GLDv2's format, or uses the lists in its folder `imported/lists`: `out/lists/NAME.parquet` with the
  * columns image_id, path (relative to the image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32,
- * from 0, of the distinct image in order of first appearance), for tars also tar, offset, size; for tars, and where the files are compared,
+ * from 0, of the distinct image in order of first appearance, in tars in the order of their places), for tars also tar, offset, size; for tars, and where the files are compared,
  * file_bytes and file_changed_ms; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
  * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned.
  * Everything is written to a temporary folder and renamed.
@@ -71,7 +71,7 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
       return manifest;
     },
     options.signal,
-  );
+  ).finally(gate.close);
 }
 
 async function fill(root: string, lists: readonly ListName[], options: PrepareListsOptions, gate: FileGate): Promise<ListsManifest> {

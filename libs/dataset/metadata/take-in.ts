@@ -263,7 +263,11 @@ export async function takeInMetadata(
   const taken = { folder: countries, copy: join(folder, 'countries') };
   await mkdir(taken.copy);
   const take = async (name: string): Promise<void> => {
-    digests[`countries/${name}`] = await takeIn(below(countries, name), join(taken.copy, name), how(name.endsWith('.csv') ? 'csv' : 'json'));
+    digests[`countries/${name}`] = await takeIn(
+      below(countries, name),
+      join(taken.copy, name),
+      how(name.endsWith('.csv') ? 'csv' : 'json'),
+    );
   };
   await takeInCountries(taken, take, signal);
   return { files, imported, countries: taken, digests };

@@ -1,6 +1,8 @@
 import { CairnError, datasetUrlFault, isDatasetUrl } from '@cairn/contract';
 import type { Source, SourceLimits } from '@cairn/storage';
-import type { Remote } from '../file-gate.ts';
+
+/** A place in a source. */
+export type Remote = { source: Source; path: string };
 
 /**
  * The sources that dataset addresses may be in, each opened at its first use. An allowed address covers itself and everything below it; what

@@ -3,7 +3,7 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import type { Remote } from '../file-gate.ts';
+import type { Remote } from './create-sources.ts';
 
 /** As large as a metadata file may be. */
 const mostBytes = 4 * 1024 ** 3;

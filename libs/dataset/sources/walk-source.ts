@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { CairnError } from '@cairn/contract';
-import type { ListedFile } from '../digests.ts';
-import type { Remote } from '../file-gate.ts';
+import type { ListedFile } from '../folders.ts';
+import type { Remote } from './create-sources.ts';
 
 /** Folders listed at a time: a tree of three levels of 16 has 4,368 of them, and each listing is a request. */
 const foldersAtATime = 16;

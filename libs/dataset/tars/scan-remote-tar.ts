@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { CairnError } from '@cairn/contract';
-import type { Remote } from '../file-gate.ts';
+import type { Remote } from '../sources/create-sources.ts';
 import { type ScannedTar, tarScan } from './scan-tar.ts';
 
 export type ScannedRemoteTar = ScannedTar & { md5: string; changedAtMs: number; etag: string | null };

@@ -16,14 +16,22 @@ export class BrokenSource extends Error {
   }
 }
 
+/** The right to ask during an outage, which one caller at a time has. */
+export type Probe = { over: Promise<void>; end: () => void };
+
 export type Breaker = {
-  /** Waits until the source may be asked; the caller then reports what became of it: `succeeded`, `failed` or `left`. */
-  enter(signal: AbortSignal): Promise<void>;
+  /**
+   * Waits until the source may be asked. The caller then reports what became of it: `succeeded`, or `failed` or `left` with the probe.
+   *
+   * @returns null while the source works
+   * @throws BrokenSource when patience ended while another caller was asking; the signal's reason
+   */
+  enter(signal: AbortSignal): Promise<Probe | null>;
   succeeded(): void;
   /** The caller gives up without a result: another may probe. */
-  left(): void;
+  left(probe: Probe | null): void;
   /** @throws BrokenSource when patience is exhausted */
-  failed(cause: unknown): void;
+  failed(cause: unknown, probe: Probe | null): void;
   /** Requests that have succeeded so far. */
   successes(): number;
 };
@@ -34,50 +42,66 @@ export type Breaker = {
  */
 export function createBreaker({ firstPauseMs, longestPauseMs, patienceMs }: BreakerLimits, now: () => number = Date.now): Breaker {
   let outage: { since: number; failures: number; nextAt: number } | null = null;
-  let probing: PromiseWithResolvers<void> | null = null;
+  let probing: Probe | null = null;
+  let broken: BrokenSource | null = null;
   let successes = 0;
 
-  const settle = (): void => {
-    probing?.resolve();
+  /** Of the failures of an outage only those of probes end one: the requests before it may fail much later. */
+  function left(probe: Probe | null): void {
+    if (probe === null || probe !== probing) return;
     probing = null;
-  };
+    probe.end();
+  }
+
+  async function begin(until: number, signal: AbortSignal): Promise<Probe> {
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    const probe = { over, end };
+    probing = probe;
+    try {
+      await sleep(Math.max(0, until - now()), signal);
+      return probe;
+    } catch (error) {
+      left(probe);
+      throw error;
+    }
+  }
 
   return {
     successes: () => successes,
-    left: settle,
+    left,
     async enter(signal) {
-      while (outage !== null) {
-        signal.throwIfAborted();
-        if (probing === null) {
-          const probe = Promise.withResolvers<void>();
-          probing = probe;
-          try {
-            await sleep(Math.max(0, outage.nextAt - now()), signal);
-          } catch (error) {
-            settle();
-            throw error;
-          }
-          return;
-        }
-        const aborted = Promise.withResolvers<void>();
-        const onAbort = (): void => aborted.resolve();
-        signal.addEventListener('abort', onAbort, { once: true });
-        await Promise.race([probing.promise, aborted.promise]);
-        signal.removeEventListener('abort', onAbort);
-      }
       signal.throwIfAborted();
+      while (outage !== null) {
+        if (probing === null) return begin(outage.nextAt, signal);
+        await untilOver(probing, signal);
+        signal.throwIfAborted();
+        if (broken !== null) throw broken;
+      }
+      return null;
     },
     succeeded() {
       successes += 1;
       outage = null;
-      settle();
+      broken = null;
+      left(probing);
     },
-    failed(cause) {
-      const { since, failures } = outage ?? { since: now(), failures: 0 };
-      const pause = backoff({ attempt: failures, baseMs: firstPauseMs, maxMs: longestPauseMs });
-      outage = { since, failures: failures + 1, nextAt: now() + pause };
-      settle();
-      if (now() - since > patienceMs) throw new BrokenSource(cause, (now() - since) / 1000, outage.failures);
+    failed(cause, probe) {
+      if (outage === null || probe !== null) {
+        const { since, failures } = outage ?? { since: now(), failures: 0 };
+        const pause = backoff({ attempt: failures, baseMs: firstPauseMs, maxMs: longestPauseMs });
+        outage = { since, failures: failures + 1, nextAt: now() + pause };
+        if (now() - since > patienceMs) broken = new BrokenSource(cause, (now() - since) / 1000, outage.failures);
+      }
+      left(probe);
+      if (probe !== null && broken !== null) throw broken;
     },
   };
+}
+
+async function untilOver({ over }: Probe, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<void>();
+  const onAbort = (): void => aborted.resolve();
+  signal.addEventListener('abort', onAbort, { once: true });
+  await Promise.race([over, aborted.promise]);
+  signal.removeEventListener('abort', onAbort);
 }

@@ -51,7 +51,13 @@ export function s3Source(location: S3Location, { idleMs }: { idleMs: number }): 
       const Prefix = `${prefix}${folder === '' ? '' : `${folder}/`}`;
       let token: string | undefined;
       do {
-        const page = { Bucket, Prefix, Delimiter: '/', MaxKeys: limits.pageKeys, ...(token === undefined ? {} : { ContinuationToken: token }) };
+        const page = {
+          Bucket,
+          Prefix,
+          Delimiter: '/',
+          MaxKeys: limits.pageKeys,
+          ...(token === undefined ? {} : { ContinuationToken: token }),
+        };
         const answer = await bucket.client.send(new ListObjectsV2Command(page), { abortSignal });
         const files = (answer.Contents ?? []).flatMap(({ Key = '', ...object }) =>
           Key === Prefix ? [] : [fileOf(Key.slice(prefix.length), object.Size, object)],
@@ -69,7 +75,10 @@ export function s3Source(location: S3Location, { idleMs }: { idleMs: number }): 
       const status = statusOf(error);
       const isAboutCredentials = error instanceof Error && error.name === 'CredentialsProviderError';
       if (!isAboutCredentials && (status === undefined || !finalStatus.has(status))) return { error: shown, mayPass: true };
-      return { error: new CairnError('source_denied', shown.message, { cause: error, details: { file: `${url}/${path}` } }), mayPass: false };
+      return {
+        error: new CairnError('source_denied', shown.message, { cause: error, details: { file: `${url}/${path}` } }),
+        mayPass: false,
+      };
     },
 
     renew() {

@@ -1,6 +1,6 @@
 import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, sleep } from '@cairn/runtime';
-import { type Breaker, type BreakerLimits, BrokenSource, createBreaker } from './breaker.ts';
+import { type BreakerLimits, BrokenSource, createBreaker, type Probe } from './breaker.ts';
 import type { ExpectedFile, Opened, ReadOptions, Source, SourceFile, SourceRequests } from './source.ts';
 
 export type SourceLimits = BreakerLimits & {
@@ -19,7 +19,7 @@ export const defaultSourceLimits: SourceLimits = {
   mostTries: 8,
 };
 
-/** Reads of a source that survive its faults: resumed at the byte reached, behind one {@link Breaker}. */
+/** Reads of a source that survive its faults: resumed at the byte reached, behind one circuit breaker. */
 export function steadySource(requests: SourceRequests, limits: SourceLimits): Source {
   const breaker = createBreaker(limits);
   const { url } = requests;
@@ -69,7 +69,7 @@ export function steadySource(requests: SourceRequests, limits: SourceLimits): So
         }
         if (position < until) throw new Error(`the answer ended ${until - position} bytes early`);
       } catch (error) {
-        if (signal.aborted) breaker.left();
+        if (signal.aborted) tries.left();
         signal.throwIfAborted();
         await tries.failed(error);
       } finally {
@@ -84,6 +84,7 @@ export function steadySource(requests: SourceRequests, limits: SourceLimits): So
     let alone = 0;
     let successesBefore = breaker.successes();
     let hasRenewed = false;
+    let probe: Probe | null = null;
 
     /** Returns if the operation may be tried again. */
     async function failed(cause: unknown): Promise<void> {
@@ -101,15 +102,25 @@ export function steadySource(requests: SourceRequests, limits: SourceLimits): So
       successesBefore = breaker.successes();
       if (alone >= limits.mostTries) throw givenUp(path, `${alone} tries without progress, while other files can be read`, error);
       try {
-        breaker.failed(error);
+        breaker.failed(error, probe);
       } catch (broken) {
         throw broken instanceof BrokenSource ? givenUp(path, broken.message, error) : broken;
       }
       if (alone > 1) await sleep(backoff({ attempt: alone, baseMs: limits.firstPauseMs, maxMs: limits.longestPauseMs }), signal);
     }
 
+    async function enter(): Promise<void> {
+      try {
+        probe = await breaker.enter(signal);
+      } catch (error) {
+        throw error instanceof BrokenSource ? givenUp(path, error.message, error.cause) : error;
+      }
+    }
+
     return {
+      enter,
       failed,
+      left: () => breaker.left(probe),
       /** Bytes came. */
       advanced(): void {
         breaker.succeeded();
@@ -120,14 +131,14 @@ export function steadySource(requests: SourceRequests, limits: SourceLimits): So
       /** Sends a request until it is answered. */
       async run<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
         for (;;) {
-          await breaker.enter(signal);
+          await enter();
           // The signal must not fire later: it would end the body of the answer.
           const late = new AbortController();
           const timer = setTimeout(() => late.abort(), limits.idleMs);
           try {
             return await work(AbortSignal.any([signal, late.signal]));
           } catch (error) {
-            if (signal.aborted) breaker.left();
+            if (signal.aborted) breaker.left(probe);
             signal.throwIfAborted();
             await failed(late.signal.aborted ? new Error(`no answer within ${limits.idleMs / 1000} s`, { cause: error }) : error);
           } finally {
@@ -150,11 +161,15 @@ export function steadySource(requests: SourceRequests, limits: SourceLimits): So
   const missing = (path: string): CairnError =>
     new CairnError('missing_file', `${url}/${path} does not exist: put it there`, { details: { file: `${url}/${path}` } });
 
-  const givenUp = (path: string, why: string, cause: Error): CairnError =>
-    new CairnError('storage_failed', `${url}/${path} cannot be read: ${why}; the last answer: ${cause.message}`, {
-      details: { file: `${url}/${path}` },
-      cause,
-    });
+  const givenUp = (path: string, why: string, cause: unknown): CairnError =>
+    new CairnError(
+      'storage_failed',
+      `${url}/${path} cannot be read: ${why}; the last answer: ${cause instanceof Error ? cause.message : cause}`,
+      {
+        details: { file: `${url}/${path}` },
+        cause,
+      },
+    );
 
   const { list } = requests;
   return {
@@ -175,7 +190,7 @@ export function steadySource(requests: SourceRequests, limits: SourceLimits): So
     const tries = attempts(folder, signal);
     for (let passed = 0; ; ) {
       try {
-        await breaker.enter(signal);
+        await tries.enter();
         let number = 0;
         for await (const page of pages(folder, signal)) {
           tries.advanced();
@@ -186,7 +201,7 @@ export function steadySource(requests: SourceRequests, limits: SourceLimits): So
         }
         return;
       } catch (error) {
-        if (signal.aborted) breaker.left();
+        if (signal.aborted) tries.left();
         signal.throwIfAborted();
         await tries.failed(error);
       }

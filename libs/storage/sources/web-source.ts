@@ -80,7 +80,10 @@ export function webSource(root: URL): SourceRequests {
       const told = new CairnError('storage_failed', `Reading ${url}/${path} failed: ${message}`, { cause: error });
       const status = error instanceof WebAnswer ? error.status : null;
       if (status === null || status === 408 || status === 429 || (status >= 500 && status !== 501)) return { error: told, mayPass: true };
-      return { error: new CairnError('source_denied', told.message, { cause: error, details: { file: `${url}/${path}` } }), mayPass: false };
+      return {
+        error: new CairnError('source_denied', told.message, { cause: error, details: { file: `${url}/${path}` } }),
+        mayPass: false,
+      };
     },
 
     renew: () => undefined,
@@ -90,5 +93,10 @@ export function webSource(root: URL): SourceRequests {
 
 function fileOf(path: string, bytes: number, { headers }: IncomingMessage): SourceFile {
   const changedMs = Date.parse(headers['last-modified'] ?? '');
-  return { path, bytes, changedMs: Number.isNaN(changedMs) ? 0 : changedMs, etag: headers.etag?.replace(/^W\//, '').replaceAll('"', '') ?? null };
+  return {
+    path,
+    bytes,
+    changedMs: Number.isNaN(changedMs) ? 0 : changedMs,
+    etag: headers.etag?.replace(/^W\//, '').replaceAll('"', '') ?? null,
+  };
 }
