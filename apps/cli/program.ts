@@ -8,6 +8,7 @@ import { addCompare } from './commands/compare.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDatasets } from './commands/datasets.ts';
 import { addEvaluate } from './commands/evaluate.ts';
+import { addExtract } from './commands/extract.ts';
 import { addFeatures } from './commands/features.ts';
 import { addGate } from './commands/gate.ts';
 import { addImport } from './commands/import.ts';
@@ -83,6 +84,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addDatasets(registrar);
   addLists(registrar);
   addTars(registrar);
+  addExtract(registrar);
   addFeatures(registrar);
   addEvaluate(registrar);
   addSearch(registrar);

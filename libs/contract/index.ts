@@ -5,6 +5,7 @@ export * from './cairn-error.ts';
 export * from './catalogue.ts';
 export * from './curves.ts';
 export * from './errors.ts';
+export * from './extract-alone.ts';
 export * from './events.ts';
 export * from './failure-signals.ts';
 export * from './feature-files.ts';

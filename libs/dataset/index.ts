@@ -29,6 +29,7 @@ export {
   type TarIndexEntry,
   type WrittenFile,
 } from './lists/manifest.ts';
+export { type PlanExtractionOptions, planExtraction } from './lists/plan-extraction.ts';
 export type { PrepareListsOptions } from './lists/prepare-lists.ts';
 export { prepareLists } from './lists/prepare-lists.ts';
 export { filesOfList } from './metadata/files.ts';

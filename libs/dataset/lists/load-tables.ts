@@ -31,7 +31,7 @@ export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
 }
 
 /**
- * Indexes the tars of the splits that the lists need, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`.
+ * Indexes the tars of the splits, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`.
  * Results of `cairn tars index` next to the tars are reused if they have the tar's md5 and the tar is unchanged.
  *
  * @throws CairnError `missing_file`, `corrupt_tar`, `dataset_changed` for a tar that changes during the read; the signal's reason
@@ -39,22 +39,22 @@ export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
 export async function loadTars(
   database: Database,
   tarRoot: string,
-  lists: readonly ListName[],
+  splits: readonly ImageSplit[],
   root: string,
-  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
+  how: ReadTarOptions,
 ): Promise<{ entries: Partial<Record<ImageSplit, TarIndexEntry>>; digests: Record<string, string> }> {
   await database.run('create table tar_member (split varchar, image_id varchar, tar varchar, "offset" bigint, size bigint)');
   await database.run('create table file_now (tar varchar, file_bytes bigint, file_changed_ms bigint)');
   await mkdir(join(root, 'tars'));
   const entries: Partial<Record<ImageSplit, TarIndexEntry>> = {};
   const digests: Record<string, string> = {};
-  for (const split of splitsNeeded(lists)) {
+  for (const split of splits) {
     const tars: TarIndexEntry['tars'] = [];
-    const names = await tarsOfSplit(tarRoot, split, gate);
+    const names = await tarsOfSplit(tarRoot, split, how.gate);
     // The database does one statement at a time.
     let turn: Promise<unknown> = Promise.resolve();
     await inParallel(names.entries(), isDatasetUrl(tarRoot) ? remoteTarsAtATime : 1, async ([number, tar]) => {
-      const { entry, changedMs, digest, store } = await readTar(tarRoot, split, tar, { gate, signal });
+      const { entry, changedMs, digest, store } = await readTar(tarRoot, split, tar, how);
       turn = turn.then(async () => {
         await store(database);
         await database.append('file_now', [[tar, entry.bytes, changedMs]]);
@@ -66,7 +66,7 @@ export async function loadTars(
     const path = `tars/${split}.parquet`;
     const rows = `select image_id, tar, "offset", size from tar_member where split = ${literal(split)} order by tar, "offset"`;
     await database.run(`copy (${rows}) to ${literal(join(root, path))} (format parquet, compression zstd)`);
-    entries[split] = { path, ...(await fileDigest(join(root, path), signal)), tars };
+    entries[split] = { path, ...(await fileDigest(join(root, path), how.signal)), tars };
   }
   // For a duplicate image the last one counts, as when unpacking a tar.
   await database.run(
@@ -79,6 +79,9 @@ export async function loadTars(
 /** Tars of a source that are read at a time, each once, from its first to its last byte. */
 const remoteTarsAtATime = 4;
 
+/** Without `withMd5` only the headers of tars of this machine are read. */
+type ReadTarOptions = { gate: FileGate; signal?: AbortSignal | undefined; withMd5?: boolean };
+
 type ReadTar = {
   entry: TarIndexEntry['tars'][number];
   changedMs: number;
@@ -89,17 +92,14 @@ type ReadTar = {
 };
 
 /** Throws as `indexTar` does. */
-async function readTar(
-  root: string,
-  split: ImageSplit,
-  tar: string,
-  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
-): Promise<ReadTar> {
+async function readTar(root: string, split: ImageSplit, tar: string, { gate, signal, withMd5 = true }: ReadTarOptions): Promise<ReadTar> {
   const index = tarIndexFolder(root);
   const known = await knownTar(index, root, tar, gate);
   const listed = await listedMd5(root, tar, gate);
-  if (known?.md5 && known.md5 === (listed ?? known.md5)) {
-    const { bytes, md5, images, unindexed, changedAtMs } = known;
+  const isKnown = known !== null && (known.md5 !== null || !withMd5) && (listed === null || (known.md5 ?? listed) === listed);
+  if (isKnown) {
+    const { bytes, images, unindexed, changedAtMs } = known;
+    const md5 = known.md5 ?? '';
     return {
       entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed },
       changedMs: changedMsOf({ mtimeMs: changedAtMs }),
@@ -115,7 +115,7 @@ async function readTar(
       },
     };
   }
-  const found = await indexTar(root, tar, { withMd5: true, gate, signal });
+  const found = await indexTar(root, tar, { withMd5, gate, signal });
   const { members, bytes, md5, md5Checked, unindexed, changedAtMs, etag } = found;
   const changedMs = changedMsOf({ mtimeMs: changedAtMs });
   return {
@@ -131,7 +131,7 @@ async function readTar(
 }
 
 /**
- * Lists the images of the splits that the lists need, as the table image_now: their sizes and modification times. Returns the digest of
+ * Lists the images of the splits, as the table image_now: their sizes and modification times. Returns the digest of
  * each split's listing, computed as for registration.
  *
  * @throws CairnError as {@link folderDigest} does, `storage_failed` for a split that lost all its files; the system's error; the signal's reason
@@ -139,12 +139,12 @@ async function readTar(
 export async function loadImageFiles(
   database: Database,
   imageRoot: string,
-  lists: readonly ListName[],
+  splits: readonly ImageSplit[],
   { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
 ): Promise<Record<string, string>> {
   await database.run('create table image_now (split varchar, image_id varchar, file_bytes bigint, file_changed_ms bigint)');
   const digests: Record<string, string> = {};
-  for (const split of splitsNeeded(lists)) {
+  for (const split of splits) {
     let rows: [string, string, number, number][] = [];
     const flush = async (): Promise<void> => {
       await database.append('image_now', rows);

@@ -10,7 +10,7 @@ import { type TakenMetadata, takeInMetadata } from '../metadata/take-in.ts';
 import { requireRegisteredImages, requireRegisteredMetadata } from '../registered-files.ts';
 import { classesOfList, defineLists, makeListTables } from './definitions.ts';
 import { checkImportedList, importedClasses, importedTable } from './imported-lists.ts';
-import { loadCountries, loadImageFiles, loadTars, noCountries } from './load-tables.ts';
+import { loadCountries, loadImageFiles, loadTars, noCountries, splitsNeeded } from './load-tables.ts';
 import { type GroundTruthEntry, type ImageRoot, type ListsManifest, listsManifestName } from './manifest.ts';
 import { makeRowTable, parquet, writeList } from './write-list.ts';
 
@@ -110,11 +110,11 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
     if (taken.countries === null) await noCountries(database);
     else await loadCountries(database, taken.countries, loaded, categoryQuotes, signal);
     const files = { gate, signal };
-    const loadedTars = hasTars ? await loadTars(database, images.root, lists, root, files) : null;
+    const loadedTars = hasTars ? await loadTars(database, images.root, splitsNeeded(lists), root, files) : null;
     const tars = loadedTars?.entries ?? null;
     const tarMd5s = tars === null ? null : md5sOf(tars);
     if (registered !== undefined) {
-      const now = loadedTars?.digests ?? (await loadImageFiles(database, images.root, lists, files));
+      const now = loadedTars?.digests ?? (await loadImageFiles(database, images.root, splitsNeeded(lists), files));
       requireRegisteredImages(registered, now, images);
     }
     const filePlaces = hasTars ? 'tars' : registered === undefined ? null : 'folder';

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isCairnError } from '@cairn/contract';
 import { eachChunkOf, type FileGate } from '../file-gate.ts';
-import { below, type ImageSplit, imageSplits } from '../folders.ts';
+import { below, type ImageSplit, imageSplits, requireFolder } from '../folders.ts';
 import type { Remote } from '../sources/create-sources.ts';
 import { scanRemoteTar } from './scan-remote-tar.ts';
 import type { ScannedTar } from './scan-tar.ts';
@@ -58,6 +58,26 @@ export async function splitsWithTars(root: string): Promise<ImageSplit[]> {
       details: { folder: root },
     },
   );
+}
+
+/** The splits that a source has. */
+export async function splitsOfSource({ kind, root }: { kind: 'folder' | 'tars'; root: string }, gate: FileGate): Promise<ImageSplit[]> {
+  const found: ImageSplit[] = [];
+  for (const split of imageSplits) {
+    const missing = (error: unknown): boolean => {
+      if (isCairnError(error, 'missing_file')) return false;
+      throw error;
+    };
+    const folder = below(root, split);
+    const search = kind === 'tars' ? tarsOfSplit(root, split, gate) : requireFolder('The split', folder, gate);
+    if (await search.then(() => true, missing)) found.push(split);
+  }
+  if (found.length > 0) return found;
+  const wanted = kind === 'tars' ? 'images_NNN.tar' : 'a/b/c/ID.jpg';
+  const folders = imageSplits.map((split) => `${split}/`).join(', ');
+  throw new CairnError('missing_file', `${root} has no images: it needs ${wanted} in one of its folders ${folders}`, {
+    details: { folder: root, kind },
+  });
 }
 
 async function tarNames(folder: string): Promise<string[]> {
