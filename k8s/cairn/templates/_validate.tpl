@@ -151,7 +151,7 @@ contradict each other. All faults are named at once.
 {{- define "cairn.validateExtraEnv" -}}
 {{- $to := .to -}}
 {{- $values := .root.Values -}}
-{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_DATASET_ROOTS" "datasets.roots" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_METRICS_HOST" "" "CAIRN_METRICS_PORT" "" "CAIRN_INSTANCE" "instanceOverride" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
+{{- $setting := dict "CAIRN_DATABASE_URL" "database" "CAIRN_DATABASE_CONNECTIONS" "database.connections" "CAIRN_QUEUE_URL" "queue" "CAIRN_STORAGE_URL" "storage.url" "CAIRN_DATASET_ROOTS" "datasets.roots" "CAIRN_DATASET_URLS" "datasets.urls" "CAIRN_SERVER_KEY" "serverKey" "CAIRN_ADMIN_TOKEN" "adminToken" "CAIRN_POOLS" "pools" "CAIRN_TASK_SLOTS" "taskWorker.slots" "CAIRN_LEADER_TTL_MS" "controller.leaderTtlMs" "CAIRN_LOG_LEVEL" "logLevel" "CAIRN_INTERNAL_URL" "" "CAIRN_STATE_DIR" "" "CAIRN_API_HOST" "" "CAIRN_API_PORT" "" "CAIRN_INTERNAL_HOST" "" "CAIRN_INTERNAL_PORT" "" "CAIRN_METRICS_HOST" "" "CAIRN_METRICS_PORT" "" "CAIRN_INSTANCE" "instanceOverride" "CAIRN_PROBE_HOST" "" "CAIRN_PROBE_PORT" "" "HOME" "" -}}
 {{- range $program := list "api" "controller" "taskWorker" "migrations" -}}
   {{- range $index, $variable := (get $values $program).extraEnv -}}
     {{- if hasKey $setting $variable.name -}}

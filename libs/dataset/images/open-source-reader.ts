@@ -38,27 +38,26 @@ export function openSourceReader({ source, path: root }: Remote): ImageReader {
     ranges = [];
   }
 
+  function begin(range: TarRange): Fetch {
+    const [first] = range.images;
+    const stop = new AbortController();
+    const expected = first && expectedOf(first);
+    const bytes = source
+      .readBytes(pathOf(range.tar), { start: range.start, end: range.end, expected, signal: stop.signal })
+      .catch((error: unknown) => {
+        if (!isCairnError(error, 'missing_file')) throw error;
+        throw new CairnError('storage_failed', `The tar ${shown(range.tar)} does not exist: restore it`, { cause: error });
+      });
+    // It may fail before its first image is read.
+    bytes.catch(() => undefined);
+    return { range, bytes, left: range.images.length, stop };
+  }
+
   /** The fetch of a range, and begins those after it. */
   function fetchOf(number: number): Fetch {
     for (let n = number; n <= Math.min(number + rangesAhead, ranges.length - 1); n += 1) {
       const range = ranges[n];
-      if (range === undefined || fetches.has(n)) continue;
-      const [first] = range.images;
-      const stop = new AbortController();
-      const bytes = source
-        .readBytes(pathOf(range.tar), {
-          start: range.start,
-          end: range.end,
-          expected: first && expectedOf(first),
-          signal: stop.signal,
-        })
-        .catch((error: unknown) => {
-          if (!isCairnError(error, 'missing_file')) throw error;
-          throw new CairnError('storage_failed', `The tar ${shown(range.tar)} does not exist: restore it`, { cause: error });
-        });
-      // It may fail before its first image is read.
-      bytes.catch(() => undefined);
-      fetches.set(n, { range, bytes, left: range.images.length, stop });
+      if (range !== undefined && !fetches.has(n)) fetches.set(n, begin(range));
     }
     return fetches.get(number) as Fetch;
   }
@@ -67,18 +66,13 @@ export function openSourceReader({ source, path: root }: Remote): ImageReader {
     const { offset, size, path } = image;
     if (typeof offset !== 'number' || typeof size !== 'number') throw new ImageUnavailable('missing', `${path} is not in a tar`, path);
     requireSize(size, path);
-    let number = numberOf.get(keyOf(image));
-    if (number === undefined) {
-      // Not planned: a range of its own.
-      ranges.push(...planRanges([image]));
-      number = ranges.length - 1;
-      numberOf.set(keyOf(image), number);
-    }
-    const fetch = fetchOf(number);
+    const number = numberOf.get(keyOf(image));
+    const [own] = number === undefined ? planRanges([image]) : [];
+    const fetch = own === undefined ? fetchOf(number ?? 0) : begin(own);
     const bytes = signal === undefined ? await fetch.bytes : await untilAborted(fetch.bytes, signal);
     fetch.left -= 1;
     // Its memory is free when the last image of it is decoded.
-    if (fetch.left === 0) fetches.delete(number);
+    if (fetch.left === 0 && number !== undefined) fetches.delete(number);
     requireHeader(bytes.subarray(Math.max(0, offset - headerBytes - fetch.range.start)), { size, path, tar: shown(tar), offset });
     return bytes.subarray(offset - fetch.range.start, offset - fetch.range.start + size);
   }
