@@ -26,7 +26,7 @@ type ExtractOptions = {
   source: string;
   kind?: 'folder' | 'tars';
   out: string;
-  devices: (number | null)[];
+  devices?: (number | null)[];
   imageSize?: number;
   preprocessing?: string;
   batch: number;
@@ -50,7 +50,7 @@ export function addExtract({ program, action }: Registrar): void {
       ]),
     )
     .requiredOption('--out <place>', 'the feature set: a folder, or s3://bucket/prefix')
-    .option('--devices <devices>', 'cpu, cpu:N for N processes, or GPUs: cuda:0, cuda:0-7, cuda:0,2', devices, [null])
+    .option('--devices <devices>', 'cpu, cpu:N for N processes, or GPUs: cuda:0, cuda:0-7, cuda:0,2 (default: cpu)', devices)
     .option('--image-size <pixels>', 'the side of the images, for a model that does not tell it', wholeNumber(8, 4096))
     .addOption(new Option('--preprocessing <name>', 'for a model that does not tell it').choices(preprocessing.options))
     .option('--batch <count>', 'images per call of ONNX Runtime', wholeNumber(1, 1024), 32)
@@ -119,7 +119,7 @@ function jobOf(options: ExtractOptions): AloneJob {
     },
     places: isUrl ? [source] : null,
     out: placeOf(options.out),
-    devices: options.devices,
+    devices: options.devices ?? [null],
     ...{ batch, threads, shardRows },
   };
 }

@@ -29,7 +29,7 @@ export async function walkSource(
     const found = await entriesOf(folder);
     await take(found.files);
     for (let from = 0; from < found.folders.length; from += foldersAtATime) {
-      const some = found.folders.slice(from, from + foldersAtATime).map((name) => `${folder}/${name}`);
+      const some = found.folders.slice(from, from + foldersAtATime).map((name) => (folder === '' ? name : `${folder}/${name}`));
       const entries = await Promise.all(some.map(entriesOf));
       for (const [index, name] of some.entries()) {
         const entry = entries[index];

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { CairnError, isCairnError } from '@cairn/contract';
-import { eachChunkOf, type FileGate } from '../file-gate.ts';
+import { createFileGate, eachChunkOf, type FileGate } from '../file-gate.ts';
 import { below, type ImageSplit, imageSplits, requireFolder } from '../folders.ts';
 import type { Remote } from '../sources/create-sources.ts';
 import { scanRemoteTar } from './scan-remote-tar.ts';
@@ -42,22 +42,18 @@ export async function tarsOfSplit(root: string, split: ImageSplit, gate?: FileGa
 }
 
 /**
- * The splits that have tars in `root`.
+ * The splits that have tars in `root`, a folder or an address.
  *
+ * @param places for an address how its storage is reached
  * @throws CairnError `missing_file` if there are none.
  */
-export async function splitsWithTars(root: string): Promise<ImageSplit[]> {
-  const splits: ImageSplit[] = [];
-  for (const split of imageSplits) if ((await tarNames(below(root, split))).length > 0) splits.push(split);
-  if (splits.length > 0) return splits;
-  const folders = imageSplits.map((split) => `${split}/`).join(', ');
-  throw new CairnError(
-    'missing_file',
-    `${root} has no tars: put images_NNN.tar into its folders ${folders}, as \`cairn tars fetch\` does`,
-    {
-      details: { folder: root },
-    },
-  );
+export async function splitsWithTars(root: string, places: readonly string[] | null = null): Promise<ImageSplit[]> {
+  const gate = await createFileGate(places);
+  try {
+    return await splitsOfSource({ kind: 'tars', root }, gate);
+  } finally {
+    gate.close();
+  }
 }
 
 /** The splits that a source has. */
@@ -73,11 +69,10 @@ export async function splitsOfSource({ kind, root }: { kind: 'folder' | 'tars'; 
     if (await search.then(() => true, missing)) found.push(split);
   }
   if (found.length > 0) return found;
-  const wanted = kind === 'tars' ? 'images_NNN.tar' : 'a/b/c/ID.jpg';
   const folders = imageSplits.map((split) => `${split}/`).join(', ');
-  throw new CairnError('missing_file', `${root} has no images: it needs ${wanted} in one of its folders ${folders}`, {
-    details: { folder: root, kind },
-  });
+  const what = kind === 'tars' ? 'tars: put images_NNN.tar into its folders' : 'images: put them as a/b/c/ID.jpg into its folders';
+  const how = kind === 'tars' ? ', as `cairn tars fetch` does' : '';
+  throw new CairnError('missing_file', `${root} has no ${what} ${folders}${how}`, { details: { folder: root } });
 }
 
 async function tarNames(folder: string): Promise<string[]> {

@@ -11,7 +11,7 @@ export type WriteTarIndexOptions = {
   root: string;
   splits: readonly ImageSplit[];
   /** For an address: how its storage is reached. */
-  places?: readonly string[];
+  places?: readonly string[] | null;
   out: string;
   /** Whether to compute the md5 of all bytes, and compare it if there is an md5 file. */
   withMd5: boolean;

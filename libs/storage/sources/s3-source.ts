@@ -74,7 +74,10 @@ export function s3Source(location: S3Location, { idleMs }: { idleMs: number }): 
       const shown = told instanceof Error ? told : new Error(String(told));
       const status = statusOf(error);
       const isAboutCredentials = error instanceof Error && error.name === 'CredentialsProviderError';
-      if (!isAboutCredentials && (status === undefined || !finalStatus.has(status))) return { error: shown, mayPass: true };
+      // A 400 too, for a connection that was too slow.
+      const isSlow = error instanceof Error && error.name === 'RequestTimeout';
+      const mayPass = isSlow || (!isAboutCredentials && (status === undefined || !finalStatus.has(status)));
+      if (mayPass) return { error: shown, mayPass };
       return {
         error: new CairnError('source_denied', shown.message, { cause: error, details: { file: `${url}/${path}` } }),
         mayPass: false,

@@ -48,7 +48,8 @@ export function webSource(root: URL): SourceRequests {
 
     async head(path, signal) {
       const answer = await request('HEAD', path, {}, signal);
-      if (answer.statusCode === 404 || answer.statusCode === 410) return answer.resume() && null;
+      // Storage without public listings answers 403 for a file that does not exist.
+      if ([403, 404, 410].includes(answer.statusCode ?? 0)) return answer.resume() && null;
       if (answer.statusCode !== 200) throw refused(answer);
       answer.resume();
       return fileOf(path, Number(answer.headers['content-length']), answer);
