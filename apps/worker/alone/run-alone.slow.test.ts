@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { aloneBroken, aloneImages, openAloneWorld, setWithoutTimes } from '../testing/alone.ts';
 import { pngOf } from '../testing/images.ts';
 
-vi.setConfig({ testTimeout: 180_000 });
+vi.setConfig({ testTimeout: 600_000 });
 
 let world: Awaited<ReturnType<typeof openAloneWorld>>;
 let s3: TestS3;

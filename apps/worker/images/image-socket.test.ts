@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { AttemptSpecOf } from '@cairn/contract';
@@ -31,7 +31,7 @@ test("the trainer reads a bucket's images through the agent, each once from ther
   const root = `s3://${s3.bucket}/glr`;
   const datasetRoots = [`${root}?endpoint=${proxy.endpoint}`];
   const list = join(folder, 'ids.txt');
-  await openStore(`file://${folder}`).put('ids.txt', ids.join('\n'));
+  await writeFile(list, ids.join('\n'));
   const out = join(folder, 'list.parquet');
   await planExtraction({ list, source: { kind: 'tars', root }, places: datasetRoots, out });
   const places = (await Array.fromAsync(readList(out))).flat();
