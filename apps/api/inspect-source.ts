@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import { CairnError, type ImageSource } from '@cairn/contract';
+import { CairnError, datasetUrlFault, type ImageSource, isDatasetUrl } from '@cairn/contract';
 import type { InspectedDataset } from '@cairn/dataset';
 
 export type InspectSource = (source: ImageSource, signal: AbortSignal) => Promise<InspectedDataset>;
@@ -7,10 +7,10 @@ export type InspectSource = (source: ImageSource, signal: AbortSignal) => Promis
 /**
  * Creates the function that checks the files of a collection and computes their digest.
  *
- * @param roots the folders that may contain datasets, looked up for each request
+ * @param roots the folders and addresses that may contain datasets, looked up for each request
  */
 export function sourceInspector(roots: () => Promise<readonly string[]>): InspectSource {
-  /** @throws CairnError as `inspectDataset` does, `invalid_request` for a path that is not absolute */
+  /** @throws CairnError as `inspectDataset` does, `invalid_request` for a place that is neither an absolute path nor an address */
   return async (source, signal) => {
     requireAbsolute(source);
     // DuckDB and sharp are large: load them only when a dataset is registered.
@@ -27,8 +27,13 @@ function requireAbsolute(source: ImageSource): void {
   for (const field of ['root', 'metadata', 'countries'] as const) {
     const path = source[field];
     if (path === null || isAbsolute(path)) continue;
-    throw new CairnError('invalid_request', `source.${field} is "${path}"; use an absolute path, as the machines that run Cairn see it`, {
-      details: { part: 'body', errors: [{ path: `source.${field}`, message: 'expected an absolute path' }] },
+    const fault = isDatasetUrl(path) ? datasetUrlFault(path) : 'is not an absolute path, as the machines that run Cairn see it';
+    if (fault === null) continue;
+    throw new CairnError('invalid_request', `source.${field} "${path}" ${fault}; use an absolute path, or an address`, {
+      details: {
+        part: 'body',
+        errors: [{ path: `source.${field}`, message: 'expected an absolute path, or an s3:// or https:// address' }],
+      },
     });
   }
 }

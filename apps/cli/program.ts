@@ -12,6 +12,7 @@ import { addCosts } from './commands/costs.ts';
 import { addDatasets } from './commands/datasets.ts';
 import { addDiff } from './commands/diff.ts';
 import { addEvaluate } from './commands/evaluate.ts';
+import { addExtract } from './commands/extract.ts';
 import { addFeatures } from './commands/features.ts';
 import { addGate } from './commands/gate.ts';
 import { addImport } from './commands/import.ts';
@@ -96,6 +97,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addDatasets(registrar);
   addLists(registrar);
   addTars(registrar);
+  addExtract(registrar);
   addFeatures(registrar);
   addEvaluate(registrar);
   addSearch(registrar);

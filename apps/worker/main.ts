@@ -3,9 +3,10 @@ import { enableCompileCache } from 'node:module';
 // An agent starts for every attempt: the compile cache saves half the time, because no types are stripped and no code is compiled again.
 enableCompileCache();
 
-const usage = `usage: main.ts agent|tasks
+const usage = `usage: main.ts agent|tasks|extract
   agent   runs the attempt of CAIRN_ATTEMPT_ID to its end
   tasks   takes attempts from the queue \`tasks\` and runs each in its own agent
+  extract runs the extraction whose job is on standard input, without a control plane
 `;
 
 /** Loads only what the subcommand needs: an agent starts many times. */
@@ -20,6 +21,11 @@ switch (process.argv[2]) {
   case 'tasks': {
     const { runTasks } = await import('./tasks/run-task.ts');
     await runTasks(process.env);
+    break;
+  }
+  case 'extract': {
+    const { runAlone } = await import('./alone/run-alone.ts');
+    process.exit(await runAlone(process.env));
     break;
   }
   case 'child': {

@@ -192,6 +192,14 @@ export const errorTable = {
     remedy:
       'Move the files below an allowed folder, without links that point outside it, or ask the operator to add the folder to CAIRN_DATASET_ROOTS. With `cairn up`, its owner adds the folder with `cairn dataset add`.',
   },
+  source_denied: {
+    status: 422,
+    retry: false,
+    fix: 'data owner',
+    title: 'Access to the dataset denied',
+    remedy:
+      "Renew or correct the credentials of the dataset's storage, or its address, then retry the run with `cairn retry`; the message has the server's answer.",
+  },
   dataset_changed: {
     status: 422,
     retry: false,

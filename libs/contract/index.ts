@@ -8,6 +8,7 @@ export * from './code-hosts.ts';
 export * from './curves.ts';
 export * from './errors.ts';
 export * from './events.ts';
+export * from './extract-alone.ts';
 export * from './extraction.ts';
 export * from './failure-signals.ts';
 export * from './feature-files.ts';

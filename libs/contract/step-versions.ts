@@ -6,7 +6,7 @@ import type { StepKind } from './states.ts';
  * without a decision.
  */
 export const stepVersions = {
-  prepare: 1,
+  prepare: 2,
   train: 1,
   export: 1,
   extract: 1,

@@ -111,3 +111,31 @@ function cleanJson(value: unknown, depth: number): unknown {
   if (depth >= maxDepth) return null;
   return Array.isArray(value) ? value.map((item) => cleanJson(item, depth + 1)) : cleanRecord(value, depth + 1);
 }
+
+/** Whether a dataset's place is an address instead of a folder. */
+export function isDatasetUrl(place: string): boolean {
+  return /^[a-z0-9]+:\/\//i.test(place);
+}
+
+/**
+ * Why an address cannot be a dataset's place, or null. It names a bucket and a prefix, or a folder of a web server, and nothing else: how the
+ * server is reached is the operator's setting, so a dataset cannot lead the service to another one.
+ */
+export function datasetUrlFault(place: string): string | null {
+  if (!URL.canParse(place)) return 'is not a URL';
+  const url = new URL(place);
+  if (!['s3:', 'http:', 'https:'].includes(url.protocol)) return 'is not an s3://, https:// or http:// address';
+  if (url.username !== '' || url.password !== '') return 'has credentials, which must not be part of it';
+  if (url.search !== '' || url.hash !== '') return 'has a query, which belongs to the allowed address in CAIRN_DATASET_URLS';
+  const path = place
+    .slice(url.protocol.length + 2)
+    .split('/')
+    .slice(1)
+    .join('/');
+  if (
+    /[%\\]/.test(path) ||
+    path.split('/').some((name, index, all) => name === '.' || name === '..' || (name === '' && index < all.length - 1))
+  )
+    return 'has a path with %, \\, an empty name, . or ..';
+  return null;
+}

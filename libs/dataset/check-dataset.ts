@@ -1,11 +1,11 @@
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CairnError, type DatasetFiles, type ImageSource, type ListName, listName, prepareSettings } from '@cairn/contract';
+import { CairnError, type DatasetFiles, type ImageSource, isDatasetUrl, type ListName, listName, prepareSettings } from '@cairn/contract';
 import { datasetDigest, type FileDigest, folderDigest, tarMd5s } from './digests.ts';
 import { openDatabase } from './duckdb.ts';
 import { createFileGate, type FileGate } from './file-gate.ts';
-import { type ImageSplit, imageSplits, requireFolder } from './folders.ts';
+import { below, type ImageSplit, imageSplits, requireFolder } from './folders.ts';
 import { checkImportedList } from './lists/imported-lists.ts';
 import { splitsNeeded } from './lists/load-tables.ts';
 import type { ImageRoot } from './lists/manifest.ts';
@@ -77,10 +77,14 @@ async function checkImages(images: ImageRoot, lists: readonly ListName[], gate: 
   const tars: Partial<Record<ImageSplit, number>> = {};
   for (const split of splitsNeeded(lists)) {
     if (images.kind === 'tars') {
-      tars[split] = (await tarsOfSplit(images.root, split)).length;
+      tars[split] = (await tarsOfSplit(images.root, split, gate)).length;
       continue;
     }
-    const folder = join(images.root, split);
+    const folder = below(images.root, split);
+    if ((await gate.sourceOf(folder)) !== null) {
+      await requireFolder('The image folder', folder, gate);
+      continue;
+    }
     await gate.realPath(folder).catch((error: unknown) => {
       if (error instanceof CairnError) throw error;
     });
@@ -134,7 +138,7 @@ type How = { gate: FileGate; signal: AbortSignal | undefined };
 
 async function digestTars(root: string, how: How) {
   const digests = await tarMd5s(root, imageSplits, how);
-  return { digests, basis: `the md5 sums of ${Object.keys(digests).length} tars` };
+  return { digests, basis: `the ${isDatasetUrl(root) ? 'md5 sums, or ETags,' : 'md5 sums'} of ${Object.keys(digests).length} tars` };
 }
 
 async function digestFolders(root: string, how: How) {
@@ -142,9 +146,9 @@ async function digestFolders(root: string, how: How) {
   let files = 0;
   // Only the splits: other files in the root, such as the CSV files, do not affect images.
   for (const split of imageSplits) {
-    const folder = await folderDigest(join(root, split), how);
+    const folder = await folderDigest(below(root, split), how);
     digests[split] = folder.digest;
     files += folder.files;
   }
-  return { digests, basis: `the names, sizes and times (not the content) of ${files} images` };
+  return { digests, basis: `the names, sizes and ${isDatasetUrl(root) ? 'ETags' : 'times (not the content)'} of ${files} images` };
 }

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError, type DatasetFiles } from '@cairn/contract';
-import { sha256Json } from '@cairn/runtime';
+import { CairnError, type DatasetFiles, isDatasetUrl } from '@cairn/contract';
+import { inParallel, sha256Json } from '@cairn/runtime';
 import { eachChunk, type FileGate } from './file-gate.ts';
-import type { ImageSplit } from './folders.ts';
+import { below, type ImageSplit, type ListedFile } from './folders.ts';
+import { walkSource } from './sources/walk-source.ts';
 import { listedMd5, md5Of, tarsOfSplit } from './tars/index-tars.ts';
 
 /** SHA-256 and size of a file. */
@@ -19,9 +20,6 @@ export async function fileDigest(path: string, signal?: AbortSignal): Promise<Fi
 
 /** Entries of one folder that are read in parallel. */
 const statsAtATime = 64;
-
-/** A file of a listing: its path relative to the folder, bytes, and modification time in whole milliseconds. */
-export type ListedFile = { path: string; bytes: number; changedMs: number };
 
 /** Identifies an unchanged file if no digest of its content is known. */
 export function changedMsOf({ mtimeMs }: { mtimeMs: number }): number {
@@ -43,6 +41,8 @@ export async function folderDigest(
     signal,
   }: { gate: FileGate; onFiles?: (files: readonly ListedFile[]) => Promise<void>; signal?: AbortSignal | undefined },
 ): Promise<{ digest: string; files: number; bytes: number }> {
+  const remote = await gate.sourceOf(root);
+  if (remote !== null) return walkSource(remote, { onFiles, signal });
   const hash = createHash('sha256');
   let files = 0;
   let bytes = 0;
@@ -100,10 +100,32 @@ export async function tarMd5s(
 ): Promise<Record<string, string>> {
   const tars: Record<string, string> = {};
   for (const split of splits) {
-    for (const tar of await tarsOfSplit(root, split))
-      tars[tar] = (await listedMd5(root, tar, gate)) ?? (await md5Of(join(root, tar), { gate, signal }));
+    const names = await tarsOfSplit(root, split, gate);
+    await inParallel(names.values(), isDatasetUrl(root) ? md5FilesAtATime : 1, async (tar) => {
+      tars[tar] = (await listedMd5(root, tar, gate)) ?? (await unlistedDigest(root, tar, { gate, signal }));
+    });
   }
   return tars;
+}
+
+/** Small objects spend their time waiting for requests. */
+const md5FilesAtATime = 16;
+
+/** Without an md5 file a tar of this machine is read; one in object storage would be downloaded for nothing, and has an ETag. */
+export async function unlistedDigest(
+  root: string,
+  tar: string,
+  how: { gate: FileGate; signal?: AbortSignal | undefined; md5?: string },
+): Promise<string> {
+  const remote = await how.gate.sourceOf(below(root, tar));
+  if (remote === null) return how.md5 ?? md5Of(join(root, tar), how);
+  const found = await remote.source.head(remote.path, how.signal);
+  return remoteDigest({ bytes: found?.bytes ?? 0, changedMs: found?.changedMs ?? 0, etag: found?.etag ?? null });
+}
+
+/** Identifies a tar in object storage that has no md5 file. */
+export function remoteDigest({ bytes, changedMs, etag }: { bytes: number; changedMs: number; etag: string | null }): string {
+  return `${bytes} bytes, ${etag === null ? `changed at ${new Date(changedMs).toISOString()}` : `ETag ${etag}`}`;
 }
 
 /** The digest of a dataset: SHA-256 over those of its metadata and its images. It does not depend on the location of the files. */

@@ -1,7 +1,10 @@
 import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, open, readlink, realpath, stat, statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isDatasetUrl } from '@cairn/contract';
+import type { SourceLimits } from '@cairn/storage';
+import { createSources, type Remote } from './sources/create-sources.ts';
+import { fetchFile } from './sources/fetch-file.ts';
 
 /**
  * The only way to open the files of a collection, which is written by people with fewer permissions than this process: a link could lead to
@@ -9,17 +12,33 @@ import { CairnError } from '@cairn/contract';
  */
 export type FileGate = {
   /**
-   * Opens a file for reading. Checks the opened file, not its path before opening.
+   * Opens a file for reading. Checks the opened file, not its path before opening. A file of a source is downloaded first: only small
+   * ones are opened like this.
    *
    * @throws CairnError `folder_not_allowed` if it is elsewhere; `missing_file` if it is not a regular file; the system's error
    */
   open(path: string): Promise<FileHandle>;
   /** The real path of a folder or file. Throws as `open` does. */
   realPath(path: string): Promise<string>;
+  /** Whether a file is there. */
+  isFile(path: string): Promise<boolean>;
+  /**
+   * The source that an address is in, and the path there; null for a path of this machine.
+   *
+   * @throws CairnError `folder_not_allowed`
+   */
+  sourceOf(path: string): Promise<Remote | null>;
+  /** Closes connections to sources. */
+  close(): void;
 };
 
-/** A gate to the files in `roots`; null for a command of a user who can read the files, and may name any file. */
-export async function createFileGate(roots: readonly string[] | null): Promise<FileGate> {
+/**
+ * A gate to the files in `roots`, which are folders and addresses; null for a command of a user who can read the files, and may name any.
+ * The addresses have the settings of their storage, such as `?endpoint=`.
+ */
+export async function createFileGate(places: readonly string[] | null, limits: Partial<SourceLimits> = {}): Promise<FileGate> {
+  const roots = places === null ? null : places.filter((place) => !isDatasetUrl(place));
+  const sources = createSources(places, limits);
   const allowed = roots === null ? null : await realPaths(roots);
   const requireAllowed = (real: string, path: string): void => {
     if (allowed !== null && !liesBelow(real, allowed)) throw notAllowed(path, allowed);
@@ -34,8 +53,22 @@ export async function createFileGate(roots: readonly string[] | null): Promise<F
     return real;
   };
   return {
-    realPath,
+    sourceOf: sources.of,
+    close: sources.close,
+    async realPath(path) {
+      return (await sources.of(path)) === null ? realPath(path) : path;
+    },
+    async isFile(path) {
+      const remote = await sources.of(path);
+      if (remote !== null) return (await remote.source.head(remote.path)) !== null;
+      return stat(path).then(
+        (found) => found.isFile(),
+        () => false,
+      );
+    },
     async open(path) {
+      const remote = await sources.of(path);
+      if (remote !== null) return fetchFile(remote, path);
       await realPath(path);
       // Opening a device can have effects, and opening a pipe blocks: neither is tried.
       if (!(await stat(path)).isFile()) throw notAFile(path);

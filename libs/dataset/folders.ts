@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { CairnError, type ImageSplit } from '@cairn/contract';
+import { dirname, join } from 'node:path';
+import { CairnError, type ImageSplit, isDatasetUrl } from '@cairn/contract';
 import type { FileGate } from './file-gate.ts';
 
 export { type ImageSplit, imageIdPattern, imageSplits } from '@cairn/contract';
@@ -52,11 +52,23 @@ export async function makingBeside<T>(out: string, work: (making: string) => Pro
   );
 }
 
+/** A path in a dataset's place: a folder, or an address. */
+export function below(place: string, ...names: readonly string[]): string {
+  return isDatasetUrl(place) ? [place.replace(/\/+$/, ''), ...names].join('/') : join(place, ...names);
+}
+
 /**
  * @param what the folder's name in the message, such as `The image folder`
  * @throws CairnError `missing_file` if it does not exist or is a file; `folder_not_allowed` if the gate does not allow it
  */
 export async function requireFolder(what: string, path: string, gate?: FileGate): Promise<void> {
+  const remote = await gate?.sourceOf(path);
+  if (remote?.source.list) {
+    for await (const { files, folders } of remote.source.list(remote.path)) if (files.length + folders.length > 0) return;
+    throw new CairnError('missing_file', `${what} ${path} has no files: correct the address`, { details: { folder: path } });
+  }
+  // A web server cannot list.
+  if (remote) return;
   const found = await (gate === undefined ? stat(path) : gate.realPath(path).then(stat)).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return null;
     throw error;
@@ -97,3 +109,6 @@ export function memberPathSql(imageId: string): string {
 export function imagePath(split: ImageSplit, imageId: string): string {
   return `${split}/${memberPath(imageId)}`;
 }
+
+/** A file of a listing: its path relative to the folder, bytes, modification time in whole milliseconds, and the ETag of object storage. */
+export type ListedFile = { path: string; bytes: number; changedMs: number; etag?: string };

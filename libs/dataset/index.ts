@@ -11,8 +11,9 @@ export {
   refuseTaken,
   requireFolder,
 } from './folders.ts';
-export type { ImageLocation, ImageReader, ImageRejection } from './images/open-image-reader.ts';
-export { ImageUnavailable, openImageReader } from './images/open-image-reader.ts';
+export type { ImageLocation, ImageReader, ImageRejection } from './images/image-reader.ts';
+export { ImageUnavailable } from './images/image-reader.ts';
+export { openImageReader } from './images/open-image-reader.ts';
 export type { CheckedLists, CheckListsOptions, ListCount, MetadataIssue } from './lists/check-lists.ts';
 export { checkLists } from './lists/check-lists.ts';
 export {
@@ -28,6 +29,7 @@ export {
   type TarIndexEntry,
   type WrittenFile,
 } from './lists/manifest.ts';
+export { type PlanExtractionOptions, planExtraction } from './lists/plan-extraction.ts';
 export type { PrepareListsOptions } from './lists/prepare-lists.ts';
 export { prepareLists } from './lists/prepare-lists.ts';
 export { filesOfList } from './metadata/files.ts';

@@ -1,6 +1,6 @@
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
 import { CairnError, type DatasetFiles, type ListName } from '@cairn/contract';
+import type { FileGate } from './file-gate.ts';
+import { below } from './folders.ts';
 import { importedFolder } from './lists/imported-lists.ts';
 import type { ImageRoot } from './lists/manifest.ts';
 import { metadataFiles } from './metadata/files.ts';
@@ -17,7 +17,7 @@ export async function requireRegisteredMetadata(
   { metadata: registered }: DatasetFiles,
   { digests }: TakenMetadata,
   lists: readonly ListName[],
-  folder: string,
+  { folder, gate }: { folder: string; gate: FileGate },
 ): Promise<void> {
   for (const [name, { sha256 }] of Object.entries(digests)) {
     const was = registered[name];
@@ -30,7 +30,7 @@ export async function requireRegisteredMetadata(
     if (digests[name] !== undefined || name.startsWith('countries/')) continue;
     const key = keys.find((one) => metadataFiles[one].name === name);
     const isNeeded = key !== undefined || lists.some((list) => name === `${importedFolder}/${list}.parquet`);
-    const isThere = key === undefined ? await exists(join(folder, name)) : await hasMetadata(folder, key);
+    const isThere = key === undefined ? await gate.isFile(below(folder, name)) : await hasMetadata(folder, key, gate);
     if (isNeeded && !isThere) throw changed(name, 'is gone', { registered: sha256, found: null });
   }
 }
@@ -51,12 +51,12 @@ export function requireRegisteredImages(
     if (was === digest) continue;
     const message =
       was === undefined ? 'did not exist when the dataset was registered' : `has the ${what} ${digest} instead of the registered ${was}`;
-    throw changed(join(root, name), message, { registered: was ?? null, found: digest });
+    throw changed(below(root, name), message, { registered: was ?? null, found: digest });
   }
   const splits = new Set(Object.keys(now).map((name) => name.split('/')[0]));
   for (const [name, was] of Object.entries(registered)) {
     if (now[name] === undefined && splits.has(name.split('/')[0]))
-      throw changed(join(root, name), 'is gone', { registered: was, found: null });
+      throw changed(below(root, name), 'is gone', { registered: was, found: null });
   }
 }
 
@@ -64,11 +64,4 @@ function changed(file: string, what: string, digests: { registered: string | nul
   return new CairnError('dataset_changed', `${file} ${what}: the files of the dataset have changed since it was registered`, {
     details: { file, ...digests },
   });
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

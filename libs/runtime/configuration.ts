@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, datasetUrlFault } from '@cairn/contract';
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 
@@ -76,6 +76,11 @@ function issueKind(issue: z.core.$ZodIssue): string {
 
 const absolutePath = z.string().refine((path) => isAbsolute(path), 'is not an absolute path');
 
+/** Allowed addresses of datasets: a prefix, with what its storage needs, such as `?endpoint=`. */
+const allowedUrl = z
+  .string()
+  .refine((text) => datasetUrlFault(text.split('?')[0] ?? '') === null, 'is not an s3://, https:// or http:// address of a folder');
+
 /** Where datasets may be: the variables of every program that reads them. */
 export const datasetRootsVariables = {
   CAIRN_DATASET_ROOTS: z
@@ -91,21 +96,32 @@ export const datasetRootsVariables = {
     .optional()
     .describe('a JSON file with a list of further such folders, read each time; `cairn dataset add` writes the one of an embedded service')
     .meta({ example: '/var/lib/cairn/dataset-roots.json' }),
+  CAIRN_DATASET_URLS: z
+    .string()
+    .transform((text) => text.split(/[\s,]+/).filter((url) => url !== ''))
+    .pipe(z.array(allowedUrl))
+    .optional()
+    .describe('the addresses that may hold datasets, separated by commas: prefixes of buckets, and folders of web servers')
+    .meta({ example: 's3://landmarks/gldv2?endpoint=https://minio:9000&profile=reader,https://s3.amazonaws.com/google-landmark' }),
 };
 
 /** The content of the file of {@link datasetRootsVariables}. */
-export const datasetRootsFile = z.array(absolutePath);
+export const datasetRootsFile = z.array(z.union([absolutePath, allowedUrl]));
 
-type Configuration = { CAIRN_DATASET_ROOTS?: string[] | undefined; CAIRN_DATASET_ROOTS_FILE?: string | undefined };
+type Configuration = {
+  CAIRN_DATASET_ROOTS?: string[] | undefined;
+  CAIRN_DATASET_ROOTS_FILE?: string | undefined;
+  CAIRN_DATASET_URLS?: string[] | undefined;
+};
 
 /**
- * The folders that may hold datasets now. A missing file adds none.
+ * The folders and addresses that may hold datasets now. A missing file adds none.
  *
  * @throws CairnError `invalid_configuration` where the file cannot be read
  */
 export async function readDatasetRoots(configuration: Configuration): Promise<string[]> {
-  const { CAIRN_DATASET_ROOTS: roots = [], CAIRN_DATASET_ROOTS_FILE: file } = configuration;
-  return file === undefined ? roots : [...roots, ...(await readDatasetRootsFile(file))];
+  const { CAIRN_DATASET_ROOTS: roots = [], CAIRN_DATASET_ROOTS_FILE: file, CAIRN_DATASET_URLS: urls = [] } = configuration;
+  return [...roots, ...urls, ...(file === undefined ? [] : await readDatasetRootsFile(file))];
 }
 
 /** The folders of one such file. Throws as {@link readDatasetRoots} does. */
@@ -114,16 +130,19 @@ export async function readDatasetRootsFile(file: string): Promise<string[]> {
     return datasetRootsFile.parse(JSON.parse(await readFile(file, 'utf8')));
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw new CairnError('invalid_configuration', `${file} is not a JSON list of absolute paths, or cannot be read`, { cause: error });
+    throw new CairnError('invalid_configuration', `${file} is not a JSON list of absolute paths and addresses, or cannot be read`, {
+      cause: error,
+    });
   }
 }
 
 /** The same variables for a child program. */
 export function datasetRootsEnvironment(configuration: Configuration): Record<string, string> {
-  const { CAIRN_DATASET_ROOTS: roots, CAIRN_DATASET_ROOTS_FILE: file } = configuration;
+  const { CAIRN_DATASET_ROOTS: roots, CAIRN_DATASET_ROOTS_FILE: file, CAIRN_DATASET_URLS: urls } = configuration;
   return {
     ...(roots === undefined ? {} : { CAIRN_DATASET_ROOTS: roots.join(':') }),
     ...(file === undefined ? {} : { CAIRN_DATASET_ROOTS_FILE: file }),
+    ...(urls === undefined ? {} : { CAIRN_DATASET_URLS: urls.join(',') }),
   };
 }
 

@@ -43,7 +43,7 @@ test.each([
   ['s3://bucket?endpoint=http://user:hidden@host', 'has credentials in its endpoint'],
   ['s3://bucket?endpoint=minio:9000', 'has an endpoint that is not an http:// or https:// address'],
   ['s3://bucket?endpoint=http://host/?x=1', 'has an endpoint with a query'],
-  ['s3://bucket?style=path', 'has the parameter "style": the parameters are endpoint, region, forcePathStyle'],
+  ['s3://bucket?style=path', 'has the parameter "style": the parameters are endpoint, region, profile, forcePathStyle'],
   ['s3://bucket?region=a&region=b', 'has the parameter region more than once'],
   ['s3://bucket?region=Frankfurt', 'has the region "Frankfurt"'],
   ['s3://bucket?forcePathStyle=yes', 'has forcePathStyle="yes": it must be true or false'],

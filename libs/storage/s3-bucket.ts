@@ -53,6 +53,7 @@ function clientConfig(location: S3Location, limits: S3Limits): S3ClientConfig {
   return {
     ...(location.endpoint === undefined ? {} : { endpoint: location.endpoint }),
     region: location.region ?? (() => regionOfEnvironment(location)),
+    ...(location.profile === undefined ? {} : { profile: location.profile }),
     ...(location.forcePathStyle ? { forcePathStyle: true } : {}),
     maxAttempts: limits.attempts,
     retryStrategy: patientRetries(limits),
@@ -72,7 +73,7 @@ function clientConfig(location: S3Location, limits: S3Limits): S3ClientConfig {
 /** The region of AWS_REGION or the AWS configuration files. Servers that need an endpoint rarely use the region. */
 async function regionOfEnvironment(location: S3Location): Promise<string> {
   try {
-    return await new S3Client({}).config.region();
+    return await new S3Client(location.profile === undefined ? {} : { profile: location.profile }).config.region();
   } catch (cause) {
     if (location.endpoint !== undefined) return 'us-east-1';
     throw new CairnError(

@@ -104,6 +104,11 @@ export function hasStatus(error: unknown, status: number): boolean {
   return faultOf(error).status === status;
 }
 
+/** The status of the server's answer; undefined where there was none. */
+export function statusOf(error: unknown): number | undefined {
+  return faultOf(error).status;
+}
+
 /** How often a failed request was sent. */
 export function attemptsOf(error: unknown): number {
   return metadataOf(error)?.attempts ?? 1;

@@ -11,15 +11,17 @@ export type S3Location = {
   /** Undefined: the endpoint of the environment or the AWS configuration files, else AWS itself. */
   endpoint: string | undefined;
   region: string | undefined;
+  /** Of the AWS configuration files, with its own credentials; undefined: those of the environment. */
+  profile: string | undefined;
   /** The bucket in the path, not in the host name: what most servers other than AWS require. */
   forcePathStyle: boolean;
 };
 
-const parameters = ['endpoint', 'region', 'forcePathStyle'] as const;
+const parameters = ['endpoint', 'region', 'profile', 'forcePathStyle'] as const;
 type Parameter = (typeof parameters)[number];
 
 /**
- * Parses `s3://bucket/prefix?endpoint=https://host:port&region=name&forcePathStyle=true`; only the bucket is required.
+ * Parses `s3://bucket/prefix?endpoint=https://host:port&region=name&profile=name&forcePathStyle=true`; only the bucket is required.
  * @throws CairnError `invalid_configuration` that names the problem, without possible secrets.
  */
 export function parseS3Location(url: URL): S3Location {
@@ -42,6 +44,7 @@ export function parseS3Location(url: URL): S3Location {
     prefix: readPrefix(url.pathname),
     endpoint,
     region: values.region === undefined ? undefined : readRegion(values.region),
+    profile: values.profile === undefined ? undefined : readProfile(values.profile),
     forcePathStyle: values.forcePathStyle === undefined ? endpoint !== undefined : readBoolean(values.forcePathStyle),
   };
 }
@@ -85,6 +88,12 @@ function readEndpoint(text: string): string {
 
 function readRegion(text: string): string {
   if (!/^[a-z0-9-]{1,64}$/.test(text)) throw fault(`has the region ${JSON.stringify(text)}: a region has only a-z, 0-9 and dash`);
+  return text;
+}
+
+function readProfile(text: string): string {
+  if (!/^[\w.@+-]{1,64}$/.test(text))
+    throw fault('has a profile that is not the name of one: a name has only letters, digits, _, ., @, + and -');
   return text;
 }
 

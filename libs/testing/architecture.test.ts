@@ -13,7 +13,7 @@ const below: Record<string, string[]> = {
   storage: ['contract', 'runtime'],
   queue: ['contract', 'runtime'],
   executor: ['contract', 'runtime'],
-  dataset: ['contract', 'runtime'],
+  dataset: ['contract', 'runtime', 'storage'],
   'mini-dataset': ['contract', 'runtime', 'dataset'],
   retrieval: ['contract', 'runtime'],
   client: ['contract', 'runtime'],

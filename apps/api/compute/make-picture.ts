@@ -1,9 +1,15 @@
 import { readdir } from 'node:fs/promises';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isDatasetUrl } from '@cairn/contract';
 import type { ComputeJobOf } from './messages.ts';
 
 /** The first image that exists, as a JPEG; null where none does. Throws `unreadable_image`, and as `openImageReader` does. */
 export async function makePicture({ root, roots, candidates, maxSide, timeoutMs }: ComputeJobOf<'picture'>): Promise<Uint8Array | null> {
+  // This process decodes pictures of unknown origin, and so has no credentials.
+  if (isDatasetUrl(root))
+    throw new CairnError(
+      'unreadable_image',
+      `The images of a dataset at an address (${root}) are not shown; copy the dataset to a folder to see them`,
+    );
   const { ImageUnavailable, openImageReader } = await import('@cairn/dataset/images');
   const pictures = await import('@cairn/retrieval/image');
   const reader = await openImageReader(root, roots);

@@ -57,6 +57,15 @@ describe('a dataset', () => {
     expect(versions.slice(0, 3)).toEqual(['glr@3', 'glr@2', 'glr@1']);
   });
 
+  test('at an address that is not allowed, or says more than where it is, is refused before anything is requested', async () => {
+    const codeOf = async (root: string) => (await add('far', { kind: 'tars', root, metadata: root })).json.code;
+    expect(await codeOf('s3://landmarks/gldv2')).toBe('folder_not_allowed');
+    expect(await codeOf('https://169.254.169.254/latest')).toBe('folder_not_allowed');
+    expect(await codeOf('s3://landmarks/gldv2?endpoint=http://127.0.0.1:9')).toBe('invalid_request');
+    expect(await codeOf('s3://key:secret@landmarks/gldv2')).toBe('invalid_request');
+    expect(await codeOf('gs://landmarks/gldv2')).toBe('invalid_request');
+  });
+
   test('that several requests register at the same time has one version', async () => {
     const answers = await Promise.all([1, 2, 3, 4].map(() => add('at-once')));
     expect(answers.map((answer) => answer.status).toSorted()).toEqual([200, 200, 200, 201]);

@@ -45,3 +45,22 @@ test('a service given by its address reads only what its operator allows', async
   await runTestCli(['dataset', 'add', 'glr', '--root', folder, '--metadata', folder], { url, env: { CAIRN_HOME: home } });
   await expect(roots()).rejects.toThrow('ENOENT');
 });
+
+test('an address is the place of everything, and its settings belong to the home that allows it', async () => {
+  const bodies: unknown[] = [];
+  const server = createServer((request, response) => {
+    request.on('data', (data) => bodies.push(JSON.parse(String(data))));
+    request.on('end', () => response.writeHead(422, { 'content-type': 'application/problem+json' }).end('{"status":422}'));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const { home, roots } = await openHome();
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  await writeFile(join(home, 'client.json'), JSON.stringify({ url, token: 'secret' }));
+  const address = 's3://landmarks/gldv2';
+  await runTestCli(['dataset', 'add', 'glr', `${address}?endpoint=https://minio:9000`], { env: { CAIRN_HOME: home } });
+  expect(await roots()).toEqual([`${address}?endpoint=https://minio:9000`]);
+  expect(bodies).toEqual([{ name: 'glr', source: { kind: 'tars', root: address, metadata: address, countries: null } }]);
+  const without = await runTestCli(['dataset', 'add', 'glr'], { env: { CAIRN_HOME: home } });
+  expect(without.err).toContain('cairn dataset add NAME s3://bucket/prefix');
+});

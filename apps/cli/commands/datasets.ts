@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import type { DatasetView } from '@cairn/contract';
+import { CairnError, type DatasetView, isDatasetUrl } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { datasetRootsFileOf } from '../connection.ts';
@@ -8,17 +8,22 @@ import { formatAgo, formatCount, plural } from '../output/units.ts';
 import { allowDatasetRoots } from '../service/service-home.ts';
 import { collect } from './options.ts';
 
-type AddOptions = { root: string; metadata: string; kind: 'folder' | 'tars'; countries?: string; allow: string[] };
+type AddOptions = { root?: string; metadata?: string; kind?: 'folder' | 'tars'; countries?: string; allow: string[] };
 
 export function addDatasets({ program, action }: Registrar): void {
   program.command('datasets').description('lists the registered datasets').action(action(listDatasets));
   const dataset = program.command('dataset').description('registers and shows datasets');
   dataset
-    .command('add <name>')
-    .description('registers an image collection in the format of GLDv2')
-    .requiredOption('--root <folder>', 'the images: train/, index/ and test/ below it')
-    .requiredOption('--metadata <folder>', 'the CSV files: train.csv, train_clean.csv, index_image_to_landmark.csv and so on')
-    .addOption(new Option('--kind <kind>', 'a tree a/b/c/id.jpg, or the official tars').choices(['folder', 'tars']).default('folder'))
+    .command('add <name> [source]')
+    .description('registers an image collection in the format of GLDv2, in SOURCE: a folder, s3://bucket/prefix, or https:// (tars)')
+    .option('--root <folder>', 'the images: train/, index/ and test/ below it (default: SOURCE)')
+    .option('--metadata <folder>', 'the CSV files: train.csv, train_clean.csv, index_image_to_landmark.csv and so on (default: SOURCE)')
+    .addOption(
+      new Option('--kind <kind>', 'a tree a/b/c/id.jpg, or the official tars (default: tars at an address, otherwise folder)').choices([
+        'folder',
+        'tars',
+      ]),
+    )
     .option('--countries <folder>', 'the files with the country of each landmark, for the continent-aware sampler')
     .option(
       '--allow <folder>',
@@ -56,18 +61,30 @@ async function listDatasets({ ui, signal, client, cli }: Session): Promise<undef
   return undefined;
 }
 
-/** The service reads the folders itself: a path is made absolute here; an address such as s3:// is kept. */
-async function addDataset(session: Session, name: string, options: AddOptions): Promise<undefined> {
+/**
+ * The service reads the places itself: a path is made absolute here. What follows the `?` of an address says how its storage is reached: it
+ * is no part of the dataset, but of the address that a service of the caller's home is allowed to read.
+ */
+async function addDataset(session: Session, name: string, given: string | undefined, options: AddOptions): Promise<undefined> {
   const { signal, client } = session;
-  const absolute = (path: string): string => (/^[a-z0-9]+:\/\//.test(path) ? path : resolve(path));
-  const source = {
-    kind: options.kind,
-    root: absolute(options.root),
-    metadata: absolute(options.metadata),
-    countries: options.countries === undefined ? null : absolute(options.countries),
+  const places: string[] = [];
+  const placeOf = (text: string): string => {
+    const place = isDatasetUrl(text) ? text : resolve(text);
+    places.push(place);
+    return isDatasetUrl(text) ? (text.split('?')[0] ?? '') : place;
   };
-  const folders = [source.root, source.metadata, ...(source.countries === null ? [] : [source.countries]), ...options.allow.map(absolute)];
-  await allowFolders(session, folders);
+  const { root = given, metadata = given, countries, allow } = options;
+  if (root === undefined || metadata === undefined) {
+    const message = 'The collection has no place: give it after the name, or its parts with --root and --metadata';
+    throw new CairnError('invalid_request', message, { details: { remedy: '`cairn dataset add NAME s3://bucket/prefix`' } });
+  }
+  const source = {
+    kind: options.kind ?? (isDatasetUrl(root) ? ('tars' as const) : ('folder' as const)),
+    root: placeOf(root),
+    metadata: placeOf(metadata),
+    countries: countries === undefined ? null : placeOf(countries),
+  };
+  await allowFolders(session, [...places, ...allow.map(placeOf)]);
   const dataset = await (await client()).addDataset({ name, source }, { signal });
   session.ui.json(dataset);
   printDataset(session, dataset);
@@ -75,7 +92,7 @@ async function addDataset(session: Session, name: string, options: AddOptions): 
 }
 
 /**
- * Allows folders for the datasets of the user's own service: its home, which only that user can access, has the list. A service that is
+ * Allows folders and addresses for the datasets of the user's own service: its home, which only that user can access, has the list. A service that is
  * reached by an address reads what its operator allows.
  */
 async function allowFolders({ connection }: Session, folders: readonly string[]): Promise<void> {

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { CairnError } from '@cairn/contract';
+import { CairnError, isDatasetUrl } from '@cairn/contract';
 import { describeProxies } from '@cairn/runtime';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
@@ -24,7 +24,7 @@ export function addTars({ program, action }: Registrar): void {
     .option('--verify', 'also reads existing tars and compares their md5')
     .action(action(fetch));
   withSplits(tars.command('index <source>'))
-    .description('writes where each image is in the tars below a folder; when run again, it reads only new ones')
+    .description('writes where each image is in the tars below a folder, or at s3:// or https://; when run again, it reads only new ones')
     .option('--out <folder>', 'gets SPLIT.parquet and index.json (default: SOURCE/tars-index)')
     .option('--no-md5', 'reads only the headers, not every byte for its md5')
     .action(action(index));
@@ -130,13 +130,21 @@ async function index(
   options: { out?: string; splits?: Split[]; md5: boolean },
 ): Promise<undefined> {
   const { splitsWithTars, tarIndexFolder, writeTarIndex } = await import('@cairn/dataset');
-  const root = resolve(source);
+  const isUrl = isDatasetUrl(source);
+  if (isUrl && options.out === undefined) {
+    const remedy = 'Add --out FOLDER, then copy the folder to tars-index/ below the address.';
+    throw new CairnError('invalid_request', 'the index of tars at an address is written to a folder', { details: { remedy } });
+  }
+  // What follows the ? says how the storage is reached.
+  const root = isUrl ? (source.split('?')[0] ?? '') : resolve(source);
+  const places = isUrl ? [source] : null;
   const out = resolve(options.out ?? tarIndexFolder(root));
   const began = performance.now();
   const progress = createProgressLine(ui, 'indexing tars');
   const written = await writeTarIndex({
     root,
-    splits: options.splits ?? (await splitsWithTars(root)),
+    splits: options.splits ?? (await splitsWithTars(root, places)),
+    places,
     out,
     withMd5: options.md5,
     onProgress: ({ done, total }) => progress.show(done, total),

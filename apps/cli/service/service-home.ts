@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { linkSync, renameSync, unlinkSync } from 'node:fs';
 import { chmod, open, readFile, realpath, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError, isCairnError } from '@cairn/contract';
+import { CairnError, isCairnError, isDatasetUrl } from '@cairn/contract';
 import {
   createExclusive,
   freePort,
@@ -117,11 +117,13 @@ async function secretIn(path: string, prefix: string): Promise<string> {
   });
 }
 
-/** Adds folders to those that may hold datasets, by their real paths: a link that changes later does not lead to an allowed folder. */
+/** Adds folders, by their real paths, and addresses to those that may hold datasets: a link that changes later does not lead to an allowed folder. */
 export async function allowDatasetRoots(file: string, folders: readonly string[]): Promise<void> {
   const known = await readDatasetRootsFile(file);
   // The service reports missing folders.
-  const real = (await Promise.all(folders.map((folder) => realpath(folder).catch(() => null)))).filter((folder) => folder !== null);
+  const real = (await Promise.all(folders.map((folder) => (isDatasetUrl(folder) ? folder : realpath(folder).catch(() => null))))).filter(
+    (folder) => folder !== null,
+  );
   const roots = [...new Set([...known, ...real])];
   if (roots.length > known.length) await writePrivate(file, `${JSON.stringify(roots, null, 2)}\n`);
 }

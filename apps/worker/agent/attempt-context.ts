@@ -13,6 +13,8 @@ export type AttemptContext<Spec extends AttemptSpec = AttemptSpec> = {
   store: ObjectStore;
   /** The folders that may hold datasets. */
   datasetRoots: readonly string[];
+  /** Where images of a source are kept for the next epoch; null: nowhere. */
+  imageCache: { folder: string; bytes: number } | null;
   /** The attempt's own folder on this machine. */
   workDir: string;
   stop: Stop;

@@ -25,6 +25,13 @@ export const agentVariables = z.object({
   CAIRN_ATTEMPT_ID: idOf('attempt').describe('the attempt to run'),
   CAIRN_ATTEMPT_GENERATION: z.coerce.number().int().min(0).describe("the attempt's generation"),
   CAIRN_ATTEMPT_TOKEN: z.string().min(1).describe("the attempt's token").meta({ secret: true }),
+  CAIRN_IMAGE_CACHE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('a folder of this node, in which the images of datasets at addresses are kept while a stage reads them')
+    .meta({ example: '/var/cache/cairn' }),
+  CAIRN_IMAGE_CACHE_GIB: z.coerce.number().int().min(1).max(1_000_000).default(100).describe('the most that CAIRN_IMAGE_CACHE may hold'),
   CAIRN_WORK_DIR: z.string().min(1).describe("the attempt's own folder").meta({ example: '/var/lib/cairn/attempt' }),
   /** GPUs of this pod: extraction runs one process on each; 0 runs one on the CPU. */
   CAIRN_GPUS: z.coerce.number().int().min(0).max(64).default(0),

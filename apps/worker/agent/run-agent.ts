@@ -121,6 +121,10 @@ async function work(
       reporter,
       store: openStore(configuration.CAIRN_STORAGE_URL),
       datasetRoots: await readDatasetRoots(configuration),
+      imageCache:
+        configuration.CAIRN_IMAGE_CACHE === undefined
+          ? null
+          : { folder: configuration.CAIRN_IMAGE_CACHE, bytes: configuration.CAIRN_IMAGE_CACHE_GIB * 2 ** 30 },
       workDir: configuration.CAIRN_WORK_DIR,
       stop,
       log,

@@ -1,4 +1,5 @@
 import type { FinishRequest } from '@cairn/contract';
+import { withImageSocket } from '../images/image-socket.ts';
 import type { AttemptContext } from './attempt-context.ts';
 
 /**
@@ -14,11 +15,11 @@ export async function runAttempt(context: AttemptContext): Promise<FinishRequest
     }
     case 'train': {
       const { runTrain } = await import('../train/run-train.ts');
-      return runTrain({ ...context, spec });
+      return withImageSocket({ ...context, spec }, runTrain);
     }
     case 'export': {
       const { runExport } = await import('../train/run-export.ts');
-      return runExport({ ...context, spec });
+      return withImageSocket({ ...context, spec }, runExport);
     }
     case 'extract': {
       const { runExtract } = await import('../extract/run-extract.ts');
@@ -34,7 +35,7 @@ export async function runAttempt(context: AttemptContext): Promise<FinishRequest
     }
     case 'rerank': {
       const { runRerank } = await import('../steps/run-rerank.ts');
-      return runRerank({ ...context, spec });
+      return withImageSocket({ ...context, spec }, runRerank);
     }
     case 'evaluate': {
       const { runEvaluate } = await import('../steps/run-evaluate.ts');

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { CairnError, type InputArtifact, isCairnError, type StoredFile, weightsDetails } from '@cairn/contract';
+import { type AttemptSpec, CairnError, type InputArtifact, isCairnError, type StoredFile, weightsDetails } from '@cairn/contract';
 import { backoff, inParallel, sleep } from '@cairn/runtime';
 import { objectKey, readManifest } from '@cairn/storage';
 import type { AttemptContext } from './attempt-context.ts';
@@ -84,9 +84,12 @@ async function allFiles(context: AttemptContext, { id, prefix, digest, files }: 
   throw new CairnError('corrupt_artifact', `The manifest of ${id} in ${prefix} has the digest ${manifest.digest}, expected ${digest}`);
 }
 
+/** Of an attempt. */
+export type UploadContext = Pick<AttemptContext, 'reporter' | 'store' | 'stop'> & { spec: Pick<AttemptSpec, 'stagingPrefix'> };
+
 /** Stores a local file, or text, below the attempt's staging prefix under `name`. */
 export async function uploadFile(
-  context: AttemptContext,
+  context: UploadContext,
   name: string,
   source: { file: string } | string,
   { patienceMs = briefPatienceMs, signal = context.stop.ended }: { patienceMs?: number; signal?: AbortSignal } = {},
@@ -97,7 +100,12 @@ export async function uploadFile(
 }
 
 /** Repeats `work` while the storage fails in a way that may pass, for at most `patienceMs`. Notes report the wait and its end. */
-async function withRetries<T>({ reporter }: AttemptContext, patienceMs: number, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+async function withRetries<T>(
+  { reporter }: Pick<AttemptContext, 'reporter'>,
+  patienceMs: number,
+  work: () => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
   const end = Date.now() + patienceMs;
   for (let attempt = 0; ; attempt += 1) {
     try {

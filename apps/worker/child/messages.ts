@@ -21,8 +21,8 @@ export const childJob = z.discriminatedUnion('kind', [
     modelPath: z.string(),
     listPath: z.string(),
     imageRoot: z.string(),
-    /** The folders that may hold datasets. */
-    datasetRoots: z.array(z.string()),
+    /** The folders and addresses that may hold datasets; null: any. */
+    datasetRoots: z.array(z.string()).nullable(),
     device: z.enum(['cpu', 'cuda']),
     /** CPU threads of ONNX Runtime. */
     threads: z.number().int(),

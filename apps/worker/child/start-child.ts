@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import type { AttemptSpec } from '@cairn/contract';
 import { sleep } from '@cairn/runtime';
 import type { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
@@ -18,6 +19,9 @@ export class ChildEndedError extends Error {
   }
 }
 
+/** Of an attempt. */
+export type ChildContext = Pick<AttemptContext, 'env' | 'reporter'> & { spec: Pick<AttemptSpec, 'hangSeconds'> };
+
 export type Child = {
   /**
    * Has the child do one job; the next may be requested when this one is answered. Rejects with the child's CairnError, or
@@ -32,7 +36,7 @@ export type Child = {
  * Starts a process of this program for work that blocks the event loop; its output goes to the attempt's log. A child that
  * neither answers nor reports progress for the spec's `hangSeconds` is killed.
  */
-export function startChild({ env, reporter, spec }: AttemptContext, extraEnv: Record<string, string> = {}): Child {
+export function startChild({ env, reporter, spec }: ChildContext, extraEnv: Record<string, string> = {}): Child {
   const child = fork(mainFile, ['child'], { env: { ...env, ...extraEnv }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   const lastOutput = keepTail(2000);
   child.stdout?.on('data', (data: Buffer) => reporter.log('stdout', data));

@@ -1,5 +1,8 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, isDatasetUrl } from '@cairn/contract';
 import type { ChildJobOf, ChildProgress, ShardAnswer } from '../child/messages.ts';
+
+/** Longer than a source's patience with its storage, whose error says more. */
+const sourceTimeoutMs = 10 * 60_000;
 
 /** The jobs of an extraction in a child: one model, one list, then shard after shard. */
 export function extractionJobs() {
@@ -20,6 +23,7 @@ export function extractionJobs() {
           `${job.listPath} has ${rows.length} of the ${count} images of shard ${index} (from ${from})`,
         );
       }
+      images.plan(rows);
       return extractShard({
         model,
         decoder,
@@ -29,6 +33,8 @@ export function extractionJobs() {
         batch: model.batch ?? job.batch,
         outDir: job.outDir,
         part: index,
+        // A source waits for its storage longer than a folder for its disk.
+        ...(isDatasetUrl(job.imageRoot) ? { readTimeoutMs: sourceTimeoutMs } : {}),
         onProgress: (progress) => onProgress({ done: progress.rows + progress.rejected, total: progress.total }),
       });
     },

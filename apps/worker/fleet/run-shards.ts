@@ -1,13 +1,17 @@
 import { rm } from 'node:fs/promises';
-import { type AttemptSpecOf, CairnError, type FinishRequest, isCairnError, type ShardClaim } from '@cairn/contract';
+import type { InternalClient } from '@cairn/client';
+import { CairnError, type FinishRequest, isCairnError, type ShardClaim } from '@cairn/contract';
 import { sleep, untilAborted } from '@cairn/runtime';
 import type { AttemptContext } from '../agent/attempt-context.ts';
-import { uploadFile } from '../agent/stored-files.ts';
+import { type UploadContext, uploadFile } from '../agent/stored-files.ts';
 import { type ChildJob, openedShards, type ShardAnswer, shardAnswer } from '../child/messages.ts';
-import { type Child, ChildEndedError, startChild } from '../child/start-child.ts';
+import { type Child, type ChildContext, ChildEndedError, startChild } from '../child/start-child.ts';
 import { fleetProgress } from './fleet-progress.ts';
 
-type FleetContext = AttemptContext<AttemptSpecOf<'extract' | 'tag'>>;
+/** An attempt, or an extraction of this machine alone, whose client claims and commits without a control plane. */
+export type FleetContext = Pick<AttemptContext, 'stop' | 'log'> &
+  ChildContext &
+  UploadContext & { client: Pick<InternalClient, 'claimShard' | 'commitShard' | 'releaseShard'> };
 type Shard = NonNullable<ShardClaim['shard']>;
 
 /** What the children of a fleet's worker do. */
@@ -32,7 +36,7 @@ const reserveMs = 2000;
 const minWaitMs = 50;
 
 /** The GPUs of the attempt, or the CPU. */
-export const placesOf = ({ gpus }: Pick<FleetContext, 'gpus'>): (number | null)[] =>
+export const placesOf = ({ gpus }: Pick<AttemptContext, 'gpus'>): (number | null)[] =>
   gpus === 0 ? [null] : Array.from({ length: gpus }, (_, gpu) => gpu);
 
 /**

@@ -41,6 +41,7 @@ type TaskContext = {
     CAIRN_SERVER_KEY: string;
     CAIRN_DATASET_ROOTS?: string[] | undefined;
     CAIRN_DATASET_ROOTS_FILE?: string | undefined;
+    CAIRN_DATASET_URLS?: string[] | undefined;
   };
   /** Of agents, in addition to the attempt's own. */
   env: Readonly<Record<string, string>>;

@@ -48,6 +48,7 @@ export async function openAttempt<Spec extends AttemptSpec>(spec: Spec, options:
     reporter,
     store,
     datasetRoots: ['/'],
+    imageCache: null,
     workDir,
     stop,
     log: createLogger({ name: 'test', destination: { write: (line) => lines.push(line) } }),

@@ -28,6 +28,8 @@ _EXIT_OF_CODE = {
     'model_mismatch': EXIT_DATA,
     'corrupt_artifact': EXIT_DATA,
     'dataset_changed': EXIT_DATA,
+    'source_denied': EXIT_DATA,
+    'corrupt_tar': EXIT_DATA,
     'name_taken': EXIT_CONFIGURATION,
     'unsafe_file': EXIT_DATA,
     'unreadable_file': EXIT_DATA,

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_text import plain_name
-from cairn_trainer.image_files import FileState, ImageFiles
+from cairn_trainer.image_files import FileState
+from cairn_trainer.served_images import open_images
 
 CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Antarctica', 'Oceania', 'OTHER')
 """The values of the column `continent`; a row without one counts as OTHER."""
@@ -40,7 +41,7 @@ class ImageList:
             the image folder is missing or empty.
         """
         self._path = path
-        self._files = ImageFiles(image_root)
+        self._files = open_images(image_root)
         table = _read_table(path, ['image_id', 'path', *(['label', 'noisy'] if is_labelled else [])])
         self._ids = table['image_id']
         self._paths = table['path']

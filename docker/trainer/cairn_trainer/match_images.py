@@ -29,6 +29,7 @@ from cairn_trainer.image_files import FileState, ImageFiles
 from cairn_trainer.lifetime import die_with_parent, end_process
 from cairn_trainer.local_matching import MatchedImage, inliers_of, prepare_image
 from cairn_trainer.matchers import open_matcher
+from cairn_trainer.served_images import ServedImages, open_images
 
 _KEPT_BYTES = 512 * 2**20
 """Prepared images in memory: some 3,500 of SIFT's, or 1,000 grey ones."""
@@ -189,7 +190,7 @@ class Matching:
         for path in (place.path, place.tar or 'a.tar'):
             if Path(path).is_absolute() or '..' in Path(path).parts:
                 raise TrainerError('bad_row', f'The path {path} leads out of the image folder.')
-        files: dict[Side, ImageFiles] | None = getattr(self._of_thread, 'files', None)
+        files: dict[Side, ImageFiles | ServedImages] | None = getattr(self._of_thread, 'files', None)
         if files is None:
             files = self._of_thread.files = self._open_files()
         recorded = FileState(place.file_bytes, place.file_changed_ms) if place.is_recorded else None
@@ -199,8 +200,8 @@ class Matching:
             raise BadImageError('it is not in a tar')
         return files[image.side].read_piece(place.tar, place.offset, place.size, recorded)
 
-    def _open_files(self) -> dict[Side, ImageFiles]:
-        return {'query': ImageFiles(Path(self._config.query_root)), 'index': ImageFiles(Path(self._config.index_root))}
+    def _open_files(self) -> dict[Side, ImageFiles | ServedImages]:
+        return {'query': open_images(Path(self._config.query_root)), 'index': open_images(Path(self._config.index_root))}
 
 
 class _Answers:

@@ -84,6 +84,10 @@ passwords against what a pod's annotations show.
 - name: CAIRN_DATASET_ROOTS
   value: {{ join ":" . | quote }}
 {{- end }}
+{{- with .Values.datasets.urls }}
+- name: CAIRN_DATASET_URLS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- if .Values.storage.accessKeyId }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
 - name: {{ . }}

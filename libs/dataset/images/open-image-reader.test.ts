@@ -6,7 +6,8 @@ import { describe, expect, test } from 'vitest';
 import { packTars } from '../tars/pack-tars.ts';
 import { testFolder, writeFiles } from '../testing/hand-made-collection.ts';
 import { scanFile } from '../testing/scan-file.ts';
-import { faultOfImage, ImageUnavailable, openImageReader } from './open-image-reader.ts';
+import { ImageUnavailable } from './image-reader.ts';
+import { faultOfImage, openImageReader } from './open-image-reader.ts';
 
 const one = 'train/a/b/c/abc.jpg';
 

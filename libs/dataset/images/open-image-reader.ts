@@ -1,61 +1,29 @@
 import { type FileHandle, readdir, stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { CairnError, isCairnError } from '@cairn/contract';
+import type { SourceLimits } from '@cairn/storage';
 import { changedMsOf } from '../digests.ts';
 import { createFileGate } from '../file-gate.ts';
-
-/**
- * The location of an image: a file, or part of a tar. Paths are relative to the root, as in lists. `fileBytes` and `fileChangedMs` are
- * those of the file or tar during `prepare`: null if it did not exist, absent if the list does not have them.
- */
-export type ImageLocation = {
-  path: string;
-  tar?: string | null | undefined;
-  offset?: number | null | undefined;
-  size?: number | null | undefined;
-  fileBytes?: number | null | undefined;
-  fileChangedMs?: number | null | undefined;
-};
-
-/** Why an image is unavailable, if the fault is the image's and not the machine's. */
-export type ImageRejection = 'missing' | 'empty' | 'truncated' | 'not_a_file' | 'no_permission' | 'too_large';
-
-export type ImageReader = {
-  /**
-   * The bytes of an image file, undecoded.
-   *
-   * @throws ImageUnavailable if this image is unavailable; CairnError `invalid_path` if its path would leave the root,
-   *   `folder_not_allowed` if a link leads elsewhere, `dataset_changed` if the file has changed since `prepare`, `storage_failed`
-   *   for a machine fault, such as a missing root (a retry may help); the signal's reason.
-   */
-  read(image: ImageLocation, signal?: AbortSignal): Promise<Buffer>;
-  close(): Promise<void>;
-};
-
-/** A single image is unavailable. The extraction records the reason and continues. */
-export class ImageUnavailable extends CairnError {
-  readonly reason: ImageRejection;
-
-  constructor(reason: ImageRejection, message: string, path: string, cause?: unknown) {
-    super('missing_file', message, { details: { path, reason }, cause });
-    this.name = 'ImageUnavailable';
-    this.reason = reason;
-  }
-}
+import { type ImageLocation, type ImageReader, ImageUnavailable, largestImageBytes } from './image-reader.ts';
+import { openSourceReader } from './open-source-reader.ts';
 
 /** Tars stay open between reads: a shard reads thousands of parts of one file. */
 const openTars = 4;
-/** No photograph is larger; a list with a wrong size must not exhaust memory. */
-const largestImageBytes = 256 * 1024 * 1024;
 
 /**
- * Reads images in `root`.
+ * Reads images in `root`, a folder or an address.
  *
- * @param roots the allowed dataset folders, to which links in the tree may lead; null for any
+ * @param roots the allowed dataset folders and addresses, to which links in the tree may lead; null for any
  * @throws CairnError `storage_failed` if the root does not exist, or is empty: a file system that is not mounted
  */
-export async function openImageReader(root: string, roots: readonly string[] | null): Promise<ImageReader> {
-  const gate = await createFileGate(roots);
+export async function openImageReader(
+  root: string,
+  roots: readonly string[] | null,
+  limits: Partial<SourceLimits> = {},
+): Promise<ImageReader> {
+  const gate = await createFileGate(roots, limits);
+  const remote = await gate.sourceOf(root);
+  if (remote !== null) return openSourceReader(remote);
   const live = await identityOf(root);
   if (live === null) throw rootLost(root);
   const tars = new Map<string, Promise<FileHandle>>();
@@ -127,6 +95,7 @@ export async function openImageReader(root: string, roots: readonly string[] | n
   };
 
   return {
+    plan: () => undefined,
     async read(image, signal) {
       signal?.throwIfAborted();
       if (closed) throw new Error('the image reader is closed');

@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { CairnError, type ListName } from '@cairn/contract';
 import { count, type Database, pathLiteral, text } from '../duckdb.ts';
-import { imageIdPattern, imageSplits, memberPathSql } from '../folders.ts';
+import type { FileGate } from '../file-gate.ts';
+import { below, imageIdPattern, imageSplits, memberPathSql } from '../folders.ts';
 import { searchLists } from '../metadata/files.ts';
 import type { RowTable } from './definitions.ts';
 
@@ -13,15 +12,11 @@ export const importedFolder = 'imported/lists';
 export type TakenList = { path: string; copy: string };
 
 /** The imported lists in the metadata folder, by name. The lists for the search are always made from the ground truths. */
-export async function findImportedLists(metadata: string, lists: readonly ListName[]): Promise<Map<ListName, string>> {
+export async function findImportedLists(metadata: string, lists: readonly ListName[], gate: FileGate): Promise<Map<ListName, string>> {
   const found = new Map<ListName, string>();
   for (const list of lists) {
-    const path = join(metadata, importedFolder, `${list}.parquet`);
-    const isThere = await stat(path).then(
-      (stats) => stats.isFile(),
-      () => false,
-    );
-    if (isThere && !searchLists.includes(list)) found.set(list, path);
+    const path = below(metadata, importedFolder, `${list}.parquet`);
+    if (!searchLists.includes(list) && (await gate.isFile(path))) found.set(list, path);
   }
   return found;
 }

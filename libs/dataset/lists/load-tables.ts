@@ -1,10 +1,11 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError, type CategoryQuotes, type ListName } from '@cairn/contract';
-import { changedMsOf, fileDigest, folderDigest } from '../digests.ts';
+import { CairnError, type CategoryQuotes, isDatasetUrl, type ListName } from '@cairn/contract';
+import { inParallel } from '@cairn/runtime';
+import { changedMsOf, fileDigest, folderDigest, remoteDigest, unlistedDigest } from '../digests.ts';
 import { type Database, literal, pathLiteral } from '../duckdb.ts';
 import { type FileGate, fdPath } from '../file-gate.ts';
-import { type ImageSplit, imageSplits, memberPath } from '../folders.ts';
+import { below, type ImageSplit, imageSplits, memberPath } from '../folders.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
 import { continentOfCountry, readCountries, type TakenCountries } from '../metadata/read-countries.ts';
 import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';
@@ -30,7 +31,7 @@ export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
 }
 
 /**
- * Indexes the tars of the splits that the lists need, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`.
+ * Indexes the tars of the splits, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`.
  * Results of `cairn tars index` next to the tars are reused if they have the tar's md5 and the tar is unchanged.
  *
  * @throws CairnError `missing_file`, `corrupt_tar`, `dataset_changed` for a tar that changes during the read; the signal's reason
@@ -38,67 +39,99 @@ export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
 export async function loadTars(
   database: Database,
   tarRoot: string,
-  lists: readonly ListName[],
+  splits: readonly ImageSplit[],
   root: string,
-  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
-): Promise<Partial<Record<ImageSplit, TarIndexEntry>>> {
+  how: ReadTarOptions,
+): Promise<{ entries: Partial<Record<ImageSplit, TarIndexEntry>>; digests: Record<string, string> }> {
   await database.run('create table tar_member (split varchar, image_id varchar, tar varchar, "offset" bigint, size bigint)');
   await database.run('create table file_now (tar varchar, file_bytes bigint, file_changed_ms bigint)');
   await mkdir(join(root, 'tars'));
   const entries: Partial<Record<ImageSplit, TarIndexEntry>> = {};
-  for (const split of splitsNeeded(lists)) {
+  const digests: Record<string, string> = {};
+  for (const split of splits) {
     const tars: TarIndexEntry['tars'] = [];
-    for (const tar of await tarsOfSplit(tarRoot, split)) {
-      const { entry, changedMs } = await loadTar(database, tarRoot, split, tar, { gate, signal });
-      await database.append('file_now', [[tar, entry.bytes, changedMs]]);
-      tars.push(entry);
-    }
+    const names = await tarsOfSplit(tarRoot, split, how.gate);
+    // The database does one statement at a time.
+    let turn: Promise<unknown> = Promise.resolve();
+    await inParallel(names.entries(), isDatasetUrl(tarRoot) ? remoteTarsAtATime : 1, async ([number, tar]) => {
+      const { entry, changedMs, digest, store } = await readTar(tarRoot, split, tar, how);
+      turn = turn.then(async () => {
+        await store(database);
+        await database.append('file_now', [[tar, entry.bytes, changedMs]]);
+      });
+      await turn;
+      tars[number] = entry;
+      digests[tar] = digest;
+    });
     const path = `tars/${split}.parquet`;
     const rows = `select image_id, tar, "offset", size from tar_member where split = ${literal(split)} order by tar, "offset"`;
     await database.run(`copy (${rows}) to ${literal(join(root, path))} (format parquet, compression zstd)`);
-    entries[split] = { path, ...(await fileDigest(join(root, path), signal)), tars };
+    entries[split] = { path, ...(await fileDigest(join(root, path), how.signal)), tars };
   }
   // For a duplicate image the last one counts, as when unpacking a tar.
   await database.run(
     `create table tar_place as select split, image_id, arg_max({tar: tar, "offset": "offset", size: size}, (tar, "offset")) as place
      from tar_member group by split, image_id`,
   );
-  return entries;
+  return { entries, digests };
 }
 
-/** Adds one tar's images to the table tar_member. Throws as `indexTar` does. */
-async function loadTar(
-  database: Database,
-  root: string,
-  split: ImageSplit,
-  tar: string,
-  { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
-): Promise<{ entry: TarIndexEntry['tars'][number]; changedMs: number }> {
+/** Tars of a source that are read at a time, each once, from its first to its last byte. */
+const remoteTarsAtATime = 4;
+
+/** Without `withMd5` only the headers of tars of this machine are read. */
+type ReadTarOptions = { gate: FileGate; signal?: AbortSignal | undefined; withMd5?: boolean };
+
+type ReadTar = {
+  entry: TarIndexEntry['tars'][number];
+  changedMs: number;
+  /** As registered: its md5, or what object storage tells of it. */
+  digest: string;
+  /** Adds its images to the table tar_member. */
+  store: (database: Database) => Promise<void>;
+};
+
+/** Throws as `indexTar` does. */
+async function readTar(root: string, split: ImageSplit, tar: string, { gate, signal, withMd5 = true }: ReadTarOptions): Promise<ReadTar> {
   const index = tarIndexFolder(root);
   const known = await knownTar(index, root, tar, gate);
   const listed = await listedMd5(root, tar, gate);
-  if (known?.md5 && known.md5 === (listed ?? known.md5)) {
-    const { bytes, md5, images, unindexed, changedAtMs } = known;
-    const part = await gate.open(partOf(index, tar));
-    try {
-      const rows = `select ${literal(split)}, image_id, tar, "offset", size from read_parquet(${pathLiteral(fdPath(part))})`;
-      await database.run(`insert into tar_member ${rows}`);
-    } finally {
-      await part.close();
-    }
-    return { entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed }, changedMs: changedMsOf({ mtimeMs: changedAtMs }) };
+  const isKnown = known !== null && (known.md5 !== null || !withMd5) && (listed === null || (known.md5 ?? listed) === listed);
+  if (isKnown) {
+    const { bytes, images, unindexed, changedAtMs } = known;
+    const md5 = known.md5 ?? '';
+    return {
+      entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed },
+      changedMs: changedMsOf({ mtimeMs: changedAtMs }),
+      digest: listed ?? (await unlistedDigest(root, tar, { gate, signal, md5 })),
+      async store(database) {
+        const part = await gate.open(partOf(index, tar));
+        try {
+          const rows = `select ${literal(split)}, image_id, tar, "offset", size from read_parquet(${pathLiteral(fdPath(part))})`;
+          await database.run(`insert into tar_member ${rows}`);
+        } finally {
+          await part.close();
+        }
+      },
+    };
   }
-  const { members, bytes, md5, md5Checked, unindexed, changedAtMs } = await indexTar(root, tar, { withMd5: true, gate, signal });
-  await database.append(
-    'tar_member',
-    members.map((member) => [split, member.imageId, tar, member.offset, member.size]),
-  );
-  const entry = { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length, unindexed };
-  return { entry, changedMs: changedMsOf({ mtimeMs: changedAtMs }) };
+  const found = await indexTar(root, tar, { withMd5, gate, signal });
+  const { members, bytes, md5, md5Checked, unindexed, changedAtMs, etag } = found;
+  const changedMs = changedMsOf({ mtimeMs: changedAtMs });
+  return {
+    entry: { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length, unindexed },
+    changedMs,
+    digest: md5Checked || etag === undefined ? (md5 ?? '') : remoteDigest({ bytes, changedMs, etag }),
+    store: (database) =>
+      database.append(
+        'tar_member',
+        members.map((member) => [split, member.imageId, tar, member.offset, member.size]),
+      ),
+  };
 }
 
 /**
- * Lists the images of the splits that the lists need, as the table image_now: their sizes and modification times. Returns the digest of
+ * Lists the images of the splits, as the table image_now: their sizes and modification times. Returns the digest of
  * each split's listing, computed as for registration.
  *
  * @throws CairnError as {@link folderDigest} does, `storage_failed` for a split that lost all its files; the system's error; the signal's reason
@@ -106,18 +139,18 @@ async function loadTar(
 export async function loadImageFiles(
   database: Database,
   imageRoot: string,
-  lists: readonly ListName[],
+  splits: readonly ImageSplit[],
   { gate, signal }: { gate: FileGate; signal?: AbortSignal | undefined },
 ): Promise<Record<string, string>> {
   await database.run('create table image_now (split varchar, image_id varchar, file_bytes bigint, file_changed_ms bigint)');
   const digests: Record<string, string> = {};
-  for (const split of splitsNeeded(lists)) {
+  for (const split of splits) {
     let rows: [string, string, number, number][] = [];
     const flush = async (): Promise<void> => {
       await database.append('image_now', rows);
       rows = [];
     };
-    const { digest, files } = await folderDigest(join(imageRoot, split), {
+    const { digest, files } = await folderDigest(below(imageRoot, split), {
       gate,
       signal,
       onFiles: async (listed) => {
@@ -130,7 +163,7 @@ export async function loadImageFiles(
     });
     await flush();
     // Registration rejects empty splits, so a file system is not mounted.
-    if (files === 0) throw new CairnError('storage_failed', `${join(imageRoot, split)} has no files any more: mount it again`);
+    if (files === 0) throw new CairnError('storage_failed', `${below(imageRoot, split)} has no files any more: mount or restore it`);
     digests[split] = digest;
   }
   return digests;

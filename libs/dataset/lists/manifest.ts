@@ -71,7 +71,7 @@ export type ListRow = {
   noisy: boolean;
   country: string | null;
   continent: string | null;
-  /** From 0, the list's distinct images in order of first appearance. */
+  /** From 0, the list's distinct images in order of first appearance, in tars in the order of their places. */
   imageNumber: number;
   tar: string | null;
   offset: number | null;

@@ -10,7 +10,7 @@ import { type TakenMetadata, takeInMetadata } from '../metadata/take-in.ts';
 import { requireRegisteredImages, requireRegisteredMetadata } from '../registered-files.ts';
 import { classesOfList, defineLists, makeListTables } from './definitions.ts';
 import { checkImportedList, importedClasses, importedTable } from './imported-lists.ts';
-import { loadCountries, loadImageFiles, loadTars, noCountries } from './load-tables.ts';
+import { loadCountries, loadImageFiles, loadTars, noCountries, splitsNeeded } from './load-tables.ts';
 import { type GroundTruthEntry, type ImageRoot, type ListsManifest, listsManifestName } from './manifest.ts';
 import { makeRowTable, parquet, writeList } from './write-list.ts';
 
@@ -48,7 +48,7 @@ const defaultMemoryMiB = 512;
 /**
  * Makes the lists of a collection in GLDv2's format, or uses the lists in its folder `imported/lists`: `out/lists/NAME.parquet` with the
  * columns image_id, path (relative to the image root), label (int32), noisy (0 or 1), country, continent (nullable), image_number (int32,
- * from 0, of the distinct image in order of first appearance), for tars also tar, offset, size; for tars, and where the files are compared,
+ * from 0, of the distinct image in order of first appearance, in tars in the order of their places), for tars also tar, offset, size; for tars, and where the files are compared,
  * file_bytes and file_changed_ms; with `withText` also `out/lists/NAME.csv`; with the list `query` also `out/lists/ground_truth.parquet`
  * (query_id, image_id, usage: scored queries only); for tars `out/tars/SPLIT.parquet`; and `out/manifest.json`, which is returned.
  * Everything is written to a temporary folder and renamed.
@@ -71,7 +71,7 @@ export async function prepareLists(options: PrepareListsOptions): Promise<ListsM
       return manifest;
     },
     options.signal,
-  );
+  ).finally(gate.close);
 }
 
 async function fill(root: string, lists: readonly ListName[], options: PrepareListsOptions, gate: FileGate): Promise<ListsManifest> {
@@ -94,7 +94,7 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
   const takenFolder = join(root, 'taken');
   await mkdir(takenFolder);
   const taken = await takeInMetadata({ metadata, countries }, { lists, importable: lists }, { folder: takenFolder, gate, signal });
-  if (registered !== undefined) await requireRegisteredMetadata(registered, taken, lists, metadata);
+  if (registered !== undefined) await requireRegisteredMetadata(registered, taken, lists, { folder: metadata, gate });
   const database = await openDatabase({
     folder: work,
     memoryLimitMiB,
@@ -110,10 +110,11 @@ async function fill(root: string, lists: readonly ListName[], options: PrepareLi
     if (taken.countries === null) await noCountries(database);
     else await loadCountries(database, taken.countries, loaded, categoryQuotes, signal);
     const files = { gate, signal };
-    const tars = hasTars ? await loadTars(database, images.root, lists, root, files) : null;
+    const loadedTars = hasTars ? await loadTars(database, images.root, splitsNeeded(lists), root, files) : null;
+    const tars = loadedTars?.entries ?? null;
     const tarMd5s = tars === null ? null : md5sOf(tars);
     if (registered !== undefined) {
-      const now = tarMd5s ?? (await loadImageFiles(database, images.root, lists, files));
+      const now = loadedTars?.digests ?? (await loadImageFiles(database, images.root, splitsNeeded(lists), files));
       requireRegisteredImages(registered, now, images);
     }
     const filePlaces = hasTars ? 'tars' : registered === undefined ? null : 'folder';

@@ -10,7 +10,7 @@ import type { ListEntry, WrittenFile } from './manifest.ts';
 
 /**
  * Writes `lists/NAME.parquet` under `root` in the list's order and counts it. `image_number` numbers its distinct images in the order of
- * first appearance: extraction finds the rows of a shard with the minimum and maximum of each row group.
+ * first appearance, or of their places in the tars: extraction reads a shard, a range of these numbers.
  */
 export async function writeList(
   database: Database,
@@ -32,10 +32,10 @@ export async function writeList(
   const file = join(root, path);
   const conditions = [...(blocks < table.blocks.length ? [`block < ${blocks}`] : []), ...(where === undefined ? [] : [where])];
   const rows = conditions.join(' and ') || 'true';
-  const number = await imageNumbers(database, table.name, {
-    where: rows,
-    place: where === undefined ? 'rowid' : 'row_number() over () - 1',
-  });
+  const number =
+    filePlaces === 'tars'
+      ? await numbersInTars(database, table.name, rows)
+      : await imageNumbers(database, table.name, { where: rows, place: where === undefined ? 'rowid' : 'row_number() over () - 1' });
   await database.run(
     `copy (
        select image_id, path, label, noisy::integer as noisy, country, continent, ${number} as image_number${filePlaces === null ? '' : fileColumns[filePlaces]}
@@ -150,6 +150,23 @@ async function findRepeats(database: Database, table: string): Promise<void> {
      where hash(image_id) in (select hash(image_id) from ${table} group by all having count(*) > 1)`,
   );
   await database.run(`alter table ${table} add column number_before integer`);
+}
+
+/**
+ * SQL that numbers the distinct images of the rows of `table` for which `where` holds, from 0 in the order of their places in the tars:
+ * extraction reads a shard, a range of these numbers, as one run of a tar. In the order of the rows it would be scattered over all tars.
+ * Images that are in no tar are the last.
+ */
+async function numbersInTars(database: Database, table: string, where: string): Promise<string> {
+  await database.run(
+    `update ${table} set number_before = found.number
+     from (
+       select rowid as id_of_row, (dense_rank() over (order by coalesce(tar, '~' || image_id), "offset") - 1)::integer as number
+       from ${table} where ${where}
+     ) found
+     where ${table}.rowid = found.id_of_row`,
+  );
+  return 'number_before';
 }
 
 /**

@@ -1,7 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { ListName } from '@cairn/contract';
 import { CairnError } from '@cairn/contract';
+import { createFileGate, type FileGate } from '../file-gate.ts';
+import { below } from '../folders.ts';
 import type { MetadataFile, MetadataFileKey } from './files.ts';
 import { filesNeeded, labellingFiles, metadataFiles, searchLists } from './files.ts';
 import { csvFields, firstLine } from './text-lines.ts';
@@ -22,53 +22,46 @@ export type TakenFile = FoundFile & { copy: string; header: string[] };
 export async function findMetadata(
   root: string,
   wanted: { lists: readonly ListName[]; withCountries: boolean; also?: readonly MetadataFileKey[] },
+  gate: FileGate,
 ): Promise<Map<MetadataFileKey, FoundFile>> {
   const { lists, withCountries, also = [] } = wanted;
   const found = new Map<MetadataFileKey, FoundFile>();
   for (const [key, users] of filesNeeded(lists, withCountries)) {
-    const path = await pathOf(root, metadataFiles[key]);
+    const path = await pathOf(root, metadataFiles[key], gate);
     if (path === null) throw missingFile(root, metadataFiles[key], users);
     found.set(key, foundFile(key, path));
   }
   if (lists.some((list) => searchLists.includes(list))) {
     const rest = labellingFiles.filter((key) => !found.has(key));
-    const paths = await Promise.all(rest.map((key) => pathOf(root, metadataFiles[key])));
+    const paths = await Promise.all(rest.map((key) => pathOf(root, metadataFiles[key], gate)));
     if (paths.every((path) => path !== null)) {
       for (const [i, key] of rest.entries()) found.set(key, foundFile(key, paths[i] ?? ''));
     }
   }
   for (const key of also) {
-    const path = found.has(key) ? null : await pathOf(root, metadataFiles[key]);
+    const path = found.has(key) ? null : await pathOf(root, metadataFiles[key], gate);
     if (path !== null) found.set(key, foundFile(key, path));
   }
   return found;
 }
 
-/** True if it is a regular file (or a link to one). */
-async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  );
-}
-
-async function pathOf(root: string, file: MetadataFile): Promise<string | null> {
-  for (const path of [join(root, file.name), join(root, file.part, file.name)]) {
-    for (const candidate of [path, `${path}.gz`]) if (await isFile(candidate)) return candidate;
+async function pathOf(root: string, file: MetadataFile, gate: FileGate): Promise<string | null> {
+  for (const path of [below(root, file.name), below(root, file.part, file.name)]) {
+    for (const candidate of [path, `${path}.gz`]) if (await gate.isFile(candidate)) return candidate;
   }
   return null;
 }
 
 /** Whether the folder has a metadata file. */
-export async function hasMetadata(root: string, key: MetadataFileKey): Promise<boolean> {
-  return (await pathOf(root, metadataFiles[key])) !== null;
+export async function hasMetadata(root: string, key: MetadataFileKey, gate?: FileGate): Promise<boolean> {
+  return (await pathOf(root, metadataFiles[key], gate ?? (await createFileGate(null)))) !== null;
 }
 
 function missingFile(root: string, file: MetadataFile, lists: readonly ListName[]): CairnError {
   const needs = lists.length === 1 ? `the list ${lists[0]} needs it` : `the lists ${lists.join(', ')} need it`;
   return new CairnError(
     'missing_file',
-    `${file.name} is neither in ${root} nor in ${join(root, file.part)}; ${needs}: put it there, plain or as .gz`,
+    `${file.name} is neither in ${root} nor in ${below(root, file.part)}; ${needs}: put it there, plain or as .gz`,
     {
       details: { file: file.name, folder: root, lists },
     },

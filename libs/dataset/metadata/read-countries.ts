@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type CategoryQuotes } from '@cairn/contract';
+import { below } from '../folders.ts';
 import { badRowError } from './locate-bad-row.ts';
 import { csvFields, decoded, textLines } from './text-lines.ts';
 
@@ -30,7 +31,7 @@ export async function readCountries(taken: TakenCountries, quotes: CategoryQuote
   const countryOf = new Map<string, string>();
   for (const code of codes) {
     const name = `${code}.json`;
-    const path = join(folder, name);
+    const path = below(folder, name);
     const items = await json(taken, name, signal);
     if (!Array.isArray(items)) throw badJson(path, 1, 'an array of objects with a `name`');
     for (const item of items as unknown[]) {
@@ -72,7 +73,7 @@ export function continentOfCountry(countries: Countries, country: string): strin
 }
 
 async function readContinents({ folder, copy }: TakenCountries, signal?: AbortSignal): Promise<Map<string, string>> {
-  const path = join(folder, continentsFile);
+  const path = below(folder, continentsFile);
   const expected = [continentColumn, countryColumn];
   const continentOf = new Map<string, string>();
   let header: string[] = [];
@@ -110,7 +111,7 @@ async function json({ folder, copy }: TakenCountries, name: string, signal?: Abo
   } catch (error) {
     // The parser's message quotes the text: only the position is used.
     const position = Number(/position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1] ?? 0);
-    throw badJson(join(folder, name), text.slice(0, position).split('\n').length, 'JSON');
+    throw badJson(below(folder, name), text.slice(0, position).split('\n').length, 'JSON');
   }
 }
 

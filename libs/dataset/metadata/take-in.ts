@@ -6,6 +6,7 @@ import { createGunzip } from 'node:zlib';
 import { CairnError, type ListName } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
 import { eachChunkOf, type FileGate } from '../file-gate.ts';
+import { below } from '../folders.ts';
 import { findImportedLists, importedFolder, type TakenList } from '../lists/imported-lists.ts';
 import type { MetadataFileKey } from './files.ts';
 import { findMetadata, readHeader, type TakenFile } from './find-metadata.ts';
@@ -241,9 +242,9 @@ export async function takeInMetadata(
   const { folder, gate, limits, signal } = options;
   const how = (kind: TakeInOptions['kind']): TakeInOptions => ({ gate, kind, signal, ...(limits ? { limits } : {}) });
   const { lists, importable, also = [] } = wanted;
-  const foundLists = await findImportedLists(metadata, importable);
+  const foundLists = await findImportedLists(metadata, importable, gate);
   const made = lists.filter((list) => !foundLists.has(list));
-  const found = await findMetadata(metadata, { lists: made, withCountries: countries !== undefined, also });
+  const found = await findMetadata(metadata, { lists: made, withCountries: countries !== undefined, also }, gate);
 
   const digests: TakenMetadata['digests'] = {};
   const imported: TakenMetadata['imported'] = new Map();
@@ -262,7 +263,11 @@ export async function takeInMetadata(
   const taken = { folder: countries, copy: join(folder, 'countries') };
   await mkdir(taken.copy);
   const take = async (name: string): Promise<void> => {
-    digests[`countries/${name}`] = await takeIn(join(countries, name), join(taken.copy, name), how(name.endsWith('.csv') ? 'csv' : 'json'));
+    digests[`countries/${name}`] = await takeIn(
+      below(countries, name),
+      join(taken.copy, name),
+      how(name.endsWith('.csv') ? 'csv' : 'json'),
+    );
   };
   await takeInCountries(taken, take, signal);
   return { files, imported, countries: taken, digests };

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, readdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { CairnError } from '@cairn/contract';
-import { eachChunkOf, type FileGate } from '../file-gate.ts';
-import { type ImageSplit, imageSplits } from '../folders.ts';
+import { basename, dirname } from 'node:path';
+import { CairnError, isCairnError } from '@cairn/contract';
+import { createFileGate, eachChunkOf, type FileGate } from '../file-gate.ts';
+import { below, type ImageSplit, imageSplits, requireFolder } from '../folders.ts';
+import type { Remote } from '../sources/create-sources.ts';
+import { scanRemoteTar } from './scan-remote-tar.ts';
 import type { ScannedTar } from './scan-tar.ts';
 import { scanTar } from './scan-tar.ts';
 
@@ -16,6 +18,8 @@ export type TarIndex = ScannedTar & {
   md5: string | null;
   /** Whether the tar was compared with an md5 file. */
   md5Checked: boolean;
+  /** Of a tar in object storage. */
+  etag?: string | null;
 };
 
 const tarNamePattern = /^images_\d{3,}\.tar$/;
@@ -25,33 +29,50 @@ const tarNamePattern = /^images_\d{3,}\.tar$/;
  *
  * @throws CairnError `missing_file` if there are none.
  */
-export async function tarsOfSplit(root: string, split: ImageSplit): Promise<string[]> {
-  const tars = await tarNames(join(root, split));
+export async function tarsOfSplit(root: string, split: ImageSplit, gate?: FileGate): Promise<string[]> {
+  const folder = below(root, split);
+  const remote = await gate?.sourceOf(folder);
+  const tars = remote ? await remoteTarNames(remote) : await tarNames(folder);
   if (tars.length === 0) {
-    throw new CairnError('missing_file', `${join(root, split)} has no images_NNN.tar: put the tars of the split ${split} there`, {
-      details: { folder: join(root, split), split },
+    throw new CairnError('missing_file', `${folder} has no images_NNN.tar: put the tars of the split ${split} there`, {
+      details: { folder, split },
     });
   }
   return tars.map((name) => `${split}/${name}`);
 }
 
 /**
- * The splits that have tars in `root`.
+ * The splits that have tars in `root`, a folder or an address.
  *
+ * @param places for an address how its storage is reached
  * @throws CairnError `missing_file` if there are none.
  */
-export async function splitsWithTars(root: string): Promise<ImageSplit[]> {
-  const splits: ImageSplit[] = [];
-  for (const split of imageSplits) if ((await tarNames(join(root, split))).length > 0) splits.push(split);
-  if (splits.length > 0) return splits;
+export async function splitsWithTars(root: string, places: readonly string[] | null = null): Promise<ImageSplit[]> {
+  const gate = await createFileGate(places);
+  try {
+    return await splitsOfSource({ kind: 'tars', root }, gate);
+  } finally {
+    gate.close();
+  }
+}
+
+/** The splits that a source has. */
+export async function splitsOfSource({ kind, root }: { kind: 'folder' | 'tars'; root: string }, gate: FileGate): Promise<ImageSplit[]> {
+  const found: ImageSplit[] = [];
+  for (const split of imageSplits) {
+    const missing = (error: unknown): boolean => {
+      if (isCairnError(error, 'missing_file')) return false;
+      throw error;
+    };
+    const folder = below(root, split);
+    const search = kind === 'tars' ? tarsOfSplit(root, split, gate) : requireFolder('The split', folder, gate);
+    if (await search.then(() => true, missing)) found.push(split);
+  }
+  if (found.length > 0) return found;
   const folders = imageSplits.map((split) => `${split}/`).join(', ');
-  throw new CairnError(
-    'missing_file',
-    `${root} has no tars: put images_NNN.tar into its folders ${folders}, as \`cairn tars fetch\` does`,
-    {
-      details: { folder: root },
-    },
-  );
+  const what = kind === 'tars' ? 'tars: put images_NNN.tar into its folders' : 'images: put them as a/b/c/ID.jpg into its folders';
+  const how = kind === 'tars' ? ', as `cairn tars fetch` does' : '';
+  throw new CairnError('missing_file', `${root} has no ${what} ${folders}${how}`, { details: { folder: root } });
 }
 
 async function tarNames(folder: string): Promise<string[]> {
@@ -62,6 +83,25 @@ async function tarNames(folder: string): Promise<string[]> {
   return names.filter((name) => tarNamePattern.test(name)).toSorted();
 }
 
+/** HEAD requests at once. */
+const headsAtATime = 16;
+
+/** A server that cannot list is asked for each tar: they are numbered from 000 without gaps. */
+async function remoteTarNames({ source, path }: Remote): Promise<string[]> {
+  const names: string[] = [];
+  if (source.list !== null) {
+    for await (const { files } of source.list(path)) names.push(...files.map((file) => basename(file.path)));
+    return names.filter((name) => tarNamePattern.test(name)).toSorted();
+  }
+  for (let first = 0; ; first += headsAtATime) {
+    const numbers = Array.from({ length: headsAtATime }, (_, n) => `images_${String(first + n).padStart(3, '0')}.tar`);
+    const found = await Promise.all(numbers.map((name) => source.head(`${path}/${name}`)));
+    const gap = found.indexOf(null);
+    names.push(...numbers.slice(0, gap === -1 ? undefined : gap));
+    if (gap !== -1) return names;
+  }
+}
+
 /**
  * Indexes a tar: compares it with its md5 file, then reads its headers. Without the md5, which needs all bytes, only the headers are read.
  *
@@ -69,17 +109,25 @@ async function tarNames(folder: string): Promise<string[]> {
  */
 export async function indexTar(root: string, tar: string, options: IndexTarOptions): Promise<TarIndex> {
   const { withMd5, gate, signal } = options;
-  const path = join(root, tar);
+  const path = below(root, tar);
   const expected = withMd5 ? await listedMd5(root, tar, gate) : null;
+  const requireMd5 = (md5: string | null): void => {
+    if (expected === null || md5 === expected) return;
+    throw new CairnError('corrupt_tar', `${path} has the md5 ${md5} instead of ${expected} from its md5 file: download it again`, {
+      details: { file: path, md5, expected },
+    });
+  };
+  const remote = await gate.sourceOf(path);
+  if (remote !== null) {
+    const scanned = await scanRemoteTar(remote, path, signal);
+    requireMd5(scanned.md5);
+    return { tar, md5Checked: expected !== null, ...scanned };
+  }
   const file = await gate.open(path);
   try {
     const before = await file.stat();
     const md5 = withMd5 ? await md5OfOpen(file, signal) : null;
-    if (expected !== null && md5 !== expected) {
-      throw new CairnError('corrupt_tar', `${path} has the md5 ${md5} instead of ${expected} from its md5 file: download it again`, {
-        details: { file: path, md5, expected },
-      });
-    }
+    requireMd5(md5);
     const scanned = await scanTar(file, path, signal);
     const after = await file.stat();
     if (after.size !== before.size || after.mtimeMs !== before.mtimeMs)
@@ -101,7 +149,7 @@ const mostMd5Bytes = 4096;
  */
 export async function listedMd5(root: string, tar: string, gate: FileGate): Promise<string | null> {
   const file = md5FileOf(tar);
-  for (const path of [join(root, file), join(root, dirname(tar), basename(file))]) {
+  for (const path of [below(root, file), below(root, dirname(tar), basename(file))]) {
     const text = await startOf(path, gate);
     if (text === null) continue;
     const md5 = firstField(text);

@@ -29,25 +29,38 @@ const zerosAtATime = 1 << 20;
  */
 export async function scanTar({ fd }: FileHandle, path: string, signal?: AbortSignal): Promise<ScannedTar> {
   const { size: bytes } = fstatSync(fd);
+  const scan = tarScan(path, bytes);
+  let turn = performance.now();
+  let step = scan.next();
+  while (!step.done) {
+    signal?.throwIfAborted();
+    if (performance.now() - turn > turnMs) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turn = performance.now();
+    }
+    const { at, length } = step.value;
+    const wanted = Buffer.allocUnsafe(length);
+    step = scan.next(wanted.subarray(0, readSync(fd, wanted, 0, length, at)));
+  }
+  return step.value;
+}
+
+/** The bytes that a scan needs next; they are never before those of an earlier one. */
+type WantedBytes = { at: number; length: number };
+
+/** {@link scanTar} without reading: receives the bytes that it asks for, fewer at the end of the file. */
+export function* tarScan(path: string, bytes: number): Generator<WantedBytes, ScannedTar, Buffer> {
   const found: ScannedTar = { bytes, members: [], others: 0, unindexed: 0 };
-  const block = Buffer.allocUnsafe(blockBytes);
   let at = 0;
   let next: PaxRecords = {};
-  let turn = performance.now();
   const corrupt = (why: string, cause?: unknown): CairnError =>
     new CairnError('corrupt_tar', `${path} is corrupt at byte ${at}: ${why}; download it again`, {
       details: { file: path, offset: at, bytes },
       cause,
     });
-  const turns = async (): Promise<void> => {
-    signal?.throwIfAborted();
-    if (performance.now() - turn <= turnMs) return;
-    await new Promise((resolve) => setImmediate(resolve));
-    turn = performance.now();
-  };
   for (;;) {
-    await turns();
-    if (readSync(fd, block, 0, blockBytes, at) < blockBytes) throw corrupt(`it has no end marker, ${bytes} bytes long`);
+    const block = yield { at, length: blockBytes };
+    if (block.length < blockBytes) throw corrupt(`it has no end marker, ${bytes} bytes long`);
     const header = parsed(() => tarHeader(block), corrupt);
     if (header === null) break;
     const offset = at + blockBytes;
@@ -55,8 +68,7 @@ export async function scanTar({ fd }: FileHandle, path: string, signal?: AbortSi
     if (offset + size > bytes) throw corrupt(`${shownName(next.name ?? header.name)} has ${size} bytes, but only ${bytes - offset} follow`);
     if (header.kind === 'paxHeader' || header.kind === 'longName' || header.kind === 'globalHeader') {
       if (size > longestName) throw corrupt(`a name of ${size} bytes`);
-      const content = Buffer.alloc(size);
-      readSync(fd, content, 0, size, offset);
+      const content = yield { at: offset, length: size };
       const named = header.kind === 'longName' ? { name: cut(content) } : parsed(() => paxOverrides(content), corrupt);
       if (header.kind !== 'globalHeader') next = { ...next, ...named };
       else if (Object.keys(named).length > 0) throw corrupt('a global header sets the name or size of all files');
@@ -66,14 +78,10 @@ export async function scanTar({ fd }: FileHandle, path: string, signal?: AbortSi
     }
     at = afterContent(offset, size);
   }
-  // Only zeros may follow the end: of concatenated tars all but the first would be ignored.
-  const rest = Buffer.allocUnsafe(Math.min(zerosAtATime, bytes - at));
-  for (let from = at; from < bytes; ) {
-    await turns();
-    const read = readSync(fd, rest, 0, rest.length, from);
-    if (read === 0) break;
-    if (rest.subarray(0, read).some((byte) => byte !== 0)) throw corrupt('there is data after the end marker, as in concatenated tars');
-    from += read;
+  // Only zeros may follow the end: of concatenated tars all but the first would be ignored. The first block of them has been read.
+  for (let from = at + blockBytes; from < bytes; from += zerosAtATime) {
+    const rest = yield { at: from, length: Math.min(zerosAtATime, bytes - from) };
+    if (rest.some((byte) => byte !== 0)) throw corrupt('there is data after the end marker, as in concatenated tars');
   }
   return found;
 }

@@ -1,15 +1,17 @@
-import { access, mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inParallel } from '@cairn/runtime';
 import { count, type Database, literal, openDatabase, pathLiteral } from '../duckdb.ts';
 import { createFileGate, type FileGate } from '../file-gate.ts';
-import { type ImageSplit, writingUnder } from '../folders.ts';
+import { below, type ImageSplit, writingUnder } from '../folders.ts';
 import { indexTar, type TarIndex, tarsOfSplit } from './index-tars.ts';
 
 export type WriteTarIndexOptions = {
   /** The folder of the tars: train/, index/ and test/ with images_NNN.tar, and md5sum/. */
   root: string;
   splits: readonly ImageSplit[];
+  /** For an address: how its storage is reached. */
+  places?: readonly string[] | null;
   out: string;
   /** Whether to compute the md5 of all bytes, and compare it if there is an md5 file. */
   withMd5: boolean;
@@ -36,11 +38,11 @@ const tarsAtATime = 4;
  */
 export async function writeTarIndex(options: WriteTarIndexOptions): Promise<WrittenTarIndex> {
   const { root, splits, out, signal } = options;
-  const tarsOf = new Map<ImageSplit, string[]>();
-  for (const split of splits) tarsOf.set(split, await tarsOfSplit(root, split));
-  const total = [...tarsOf.values()].flat().length;
   // It runs as a command, with the permissions of its user.
-  const gate = await createFileGate(null);
+  const gate = await createFileGate(options.places ?? null);
+  const tarsOf = new Map<ImageSplit, string[]>();
+  for (const split of splits) tarsOf.set(split, await tarsOfSplit(root, split, gate));
+  const total = [...tarsOf.values()].flat().length;
   const database = await openDatabase({ memoryLimitMiB: 256, threads: 1, ...(signal ? { signal } : {}) });
   try {
     return await writingUnder(
@@ -157,24 +159,32 @@ export type IndexedTar = {
 };
 
 /** The default location of the index of a folder of tars. */
-export const tarIndexFolder = (root: string): string => join(root, 'tars-index');
+export const tarIndexFolder = (root: string): string => below(root, 'tars-index');
 
 /** The index of one tar: the Parquet file of its images (image_id, tar, offset, size), and its entry, which is written last. */
-export const partOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.parquet'));
-export const entryOf = (index: string, tar: string): string => join(index, 'parts', tar.replace(/\.tar$/, '.json'));
+export const partOf = (index: string, tar: string): string => below(index, 'parts', tar.replace(/\.tar$/, '.parquet'));
+export const entryOf = (index: string, tar: string): string => below(index, 'parts', tar.replace(/\.tar$/, '.json'));
 
 /** An entry is a few hundred bytes. */
 const mostEntryBytes = 64 * 1024;
 
 /** The indexed entry of an unchanged tar (relative to `root`); null if the tar must be read. */
 export async function knownTar(index: string, root: string, tar: string, gate: FileGate): Promise<IndexedTar | null> {
-  const { size, mtimeMs } = await stat(await gate.realPath(join(root, tar)));
   const known = await readEntry(entryOf(index, tar), gate);
-  if (known?.tar !== tar || known.bytes !== size || known.changedAtMs !== mtimeMs) return null;
-  return access(partOf(index, tar)).then(
-    () => known,
-    () => null,
-  );
+  if (known?.tar !== tar) return null;
+  const { bytes, changedAtMs } = await stateOf(below(root, tar), gate);
+  if (known.bytes !== bytes || known.changedAtMs !== changedAtMs) return null;
+  return (await gate.isFile(partOf(index, tar))) ? known : null;
+}
+
+async function stateOf(path: string, gate: FileGate): Promise<{ bytes: number; changedAtMs: number }> {
+  const remote = await gate.sourceOf(path);
+  if (remote === null) {
+    const { size, mtimeMs } = await stat(await gate.realPath(path));
+    return { bytes: size, changedAtMs: mtimeMs };
+  }
+  const found = await remote.source.head(remote.path);
+  return { bytes: found?.bytes ?? 0, changedAtMs: found?.changedMs ?? 0 };
 }
 
 async function readEntry(path: string, gate: FileGate): Promise<IndexedTar | null> {

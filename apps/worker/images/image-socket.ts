@@ -1,0 +1,93 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { CairnError, type FinishRequest, isDatasetUrl } from '@cairn/contract';
+import type { ImageReader } from '@cairn/dataset';
+import { z } from 'zod';
+import type { AttemptContext } from '../agent/attempt-context.ts';
+import { openImageCache } from './image-cache.ts';
+
+/** A line from a program (cairn_trainer/served_images.py): an image file, or a part of a tar. */
+const imageRequest = z.object({
+  path: z.string(),
+  tar: z.string().nullable(),
+  offset: z.number().int().nullable(),
+  size: z.number().int().nullable(),
+  fileBytes: z.number().int().nullable().optional(),
+  fileChangedMs: z.number().int().nullable().optional(),
+});
+type ImageRequest = z.infer<typeof imageRequest>;
+
+/** The line that answers it, followed by the bytes if there are any. */
+type ImageReply = { bytes: number } | { bad: string } | { code: string; message: string };
+
+/**
+ * Runs the work of an attempt whose programs open images by path. For a dataset at an address they get a socket instead of a folder, where
+ * this process answers with the bytes: credentials, faults and the verification of sources have one implementation.
+ */
+export async function withImageSocket<Context extends AttemptContext>(
+  context: Context,
+  run: (context: Context) => Promise<FinishRequest>,
+): Promise<FinishRequest> {
+  const { spec, datasetRoots, imageCache } = context;
+  const { root } = spec.source;
+  if (!isDatasetUrl(root)) return run(context);
+  const { openImageReader } = await import('@cairn/dataset');
+  const reader = await openImageReader(root, datasetRoots);
+  const cache = imageCache === null ? null : await openImageCache(imageCache.folder, imageCache.bytes);
+  // Not in the work folder: the path of a socket has at most 107 bytes.
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-images-'));
+  const socket = join(folder, 'images');
+  const open = new Set<Socket>();
+  const server = createServer((connection) => {
+    open.add(connection);
+    connection.on('close', () => open.delete(connection)).on('error', () => connection.destroy());
+    void serve(connection, (request) => read(reader, cache, root, request)).catch(() => connection.destroy());
+  });
+  try {
+    await new Promise<void>((resolve, reject) => void server.once('error', reject).listen(socket, resolve));
+    return await run({ ...context, spec: { ...spec, source: { ...spec.source, root: socket } } });
+  } finally {
+    for (const connection of open) connection.destroy();
+    server.close();
+    await reader.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Answers the requests of a connection one after another. */
+async function serve(connection: Socket, answer: (request: ImageRequest) => Promise<Buffer>): Promise<void> {
+  for await (const line of createInterface({ input: connection })) {
+    const [reply, image] = await answer(imageRequest.parse(JSON.parse(line))).then(
+      (bytes): [ImageReply, Buffer | null] => [{ bytes: bytes.length }, bytes],
+      (error: unknown): [ImageReply, null] => [failureReply(error), null],
+    );
+    connection.write(`${JSON.stringify(reply)}\n`);
+    // The next request comes only after this answer, so at most one image waits.
+    if (image !== null) connection.write(image);
+  }
+}
+
+async function read(
+  reader: ImageReader,
+  cache: Awaited<ReturnType<typeof openImageCache>> | null,
+  root: string,
+  request: ImageRequest,
+): Promise<Buffer> {
+  const { path, tar, offset, size, fileBytes, fileChangedMs } = request;
+  const key = JSON.stringify([root, tar ?? path, offset, size, fileBytes, fileChangedMs]);
+  const bytes = tar === null ? fileBytes : size;
+  const kept = typeof bytes === 'number' && typeof fileChangedMs === 'number' ? await cache?.get(key, bytes) : null;
+  if (kept) return kept;
+  const image = await reader.read(request);
+  // Without the time of its file a kept image could be of another version.
+  if (typeof fileChangedMs === 'number') await cache?.keep(key, image);
+  return image;
+}
+
+function failureReply(error: unknown): ImageReply {
+  if (!(error instanceof CairnError)) return { code: 'storage_failed', message: error instanceof Error ? error.message : String(error) };
+  return error.code === 'missing_file' ? { bad: error.message } : { code: error.code, message: error.message };
+}

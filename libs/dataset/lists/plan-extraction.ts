@@ -1,0 +1,139 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CairnError } from '@cairn/contract';
+import { count, type Database, literal, openDatabase, pathLiteral, text } from '../duckdb.ts';
+import { createFileGate, type FileGate } from '../file-gate.ts';
+import { type ImageSplit, imageIdPattern, imageSplits, memberPathSql, requireFolder } from '../folders.ts';
+import { decoded, textLines } from '../metadata/text-lines.ts';
+import { splitsOfSource } from '../tars/index-tars.ts';
+import { loadImageFiles, loadTars } from './load-tables.ts';
+import type { ImageRoot } from './manifest.ts';
+import { parquet } from './write-list.ts';
+
+export type PlanExtractionOptions = {
+  /** A Parquet file with a column image_id, or a text file with an id in each line. */
+  list: string;
+  source: ImageRoot;
+  /** Addresses that may be read, with the settings of their storage; null: any. */
+  places: readonly string[] | null;
+  /** The file to write. */
+  out: string;
+  signal?: AbortSignal;
+};
+
+/**
+ * Writes the list of an extraction, for a list that need not be of this source's preparation: finds each id in the source and numbers the
+ * images in the order in which they are read. It has the columns of a list of `prepareLists`, with the label -1.
+ *
+ * @throws CairnError `missing_file` for a list or a source that does not exist, `bad_row` naming ids that are invalid or not in the source,
+ *   `empty_list`; as reading the source does
+ */
+export async function planExtraction({ list, source, places, out, signal }: PlanExtractionOptions): Promise<{ images: number }> {
+  const gate = await createFileGate(places);
+  // Next to the file, which is on a disk with room.
+  const folder = await mkdtemp(`${dirname(out)}/planning-`);
+  const database = await openDatabase({ folder, memoryLimitMiB: 1024, ...(signal ? { signal } : {}) });
+  try {
+    await requireFolder('The source', source.root, gate);
+    await loadIds(database, list, signal);
+    const splits = await splitsOfSource(source, gate);
+    await loadPlaces(database, { source, splits, folder, gate, signal });
+    await requireAll(database, list, source);
+    const columns = source.kind === 'tars' ? 'tar, "offset", size, file_bytes, file_changed_ms' : 'file_bytes, file_changed_ms';
+    const order = source.kind === 'tars' ? 'tar, "offset"' : 'pos';
+    await database.run(
+      `copy (
+         select image_id, path, -1 as label, 0 as noisy, null::varchar as country, null::varchar as continent,
+           (row_number() over (order by ${order}) - 1)::integer as image_number, ${columns}
+         from placed order by image_number
+       ) to ${literal(out)} ${parquet}`,
+    );
+    const [rows] = await database.rows('select count(*) as images from placed');
+    return { images: count(rows?.images) };
+  } finally {
+    database.close();
+    gate.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The table listed: the distinct ids, each with its first row or line. */
+async function loadIds(database: Database, list: string, signal?: AbortSignal): Promise<void> {
+  await database.run('create table given (image_id varchar, pos bigint)');
+  try {
+    if (list.endsWith('.parquet')) {
+      await database.run(
+        `insert into given select image_id, file_row_number from read_parquet(${pathLiteral(list)}, file_row_number = true)`,
+      );
+    } else {
+      await loadLines(database, list, signal);
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof CairnError) throw error;
+    const message = `The list ${list} cannot be read: use a Parquet file with a column image_id, or a text file with an id in each line`;
+    throw new CairnError('missing_file', message, { details: { file: list }, cause: error });
+  }
+  const [bad] = await database.rows(
+    `select image_id, pos from given where not regexp_full_match(coalesce(image_id, ''), ${literal(imageIdPattern.source.slice(1, -1))}) order by pos limit 1`,
+  );
+  const unit = list.endsWith('.parquet') ? 'row' : 'line';
+  if (bad !== undefined) {
+    const message = `${list}, ${unit} ${count(bad.pos)}: expected an image id, 3 to 64 letters, digits, dashes or underscores`;
+    throw new CairnError('bad_row', message, { details: { file: list, [unit]: count(bad.pos) } });
+  }
+  await database.run('create table listed as select image_id, min(pos) as pos from given group by image_id');
+  const [ids] = await database.rows('select count(*) as n from listed');
+  if (count(ids?.n) === 0) throw new CairnError('empty_list', `The list ${list} has no ids`, { details: { list } });
+}
+
+const linesAtATime = 20_000;
+
+async function loadLines(database: Database, list: string, signal?: AbortSignal): Promise<void> {
+  let rows: [string, number][] = [];
+  for await (const line of textLines(list, signal)) {
+    const id = decoded(line)?.trim() ?? '';
+    if (id === '') continue;
+    rows.push([id, line.number]);
+    if (rows.length < linesAtATime) continue;
+    await database.append('given', rows);
+    rows = [];
+  }
+  await database.append('given', rows);
+}
+
+type Placing = { source: ImageRoot; splits: readonly ImageSplit[]; folder: string; gate: FileGate; signal: AbortSignal | undefined };
+
+/** The table placed: each listed image that the source has, once; of several splits with it the first counts. */
+async function loadPlaces(database: Database, { source, splits, folder, gate, signal }: Placing): Promise<void> {
+  const files = { gate, signal };
+  if (source.kind === 'tars') await loadTars(database, source.root, splits, folder, { ...files, withMd5: false });
+  else await loadImageFiles(database, source.root, splits, files);
+  const found =
+    source.kind === 'tars'
+      ? `select split, image_id, place.tar as tar, place."offset" as "offset", place.size as size, f.file_bytes, f.file_changed_ms
+         from tar_place left join file_now f on f.tar = place.tar`
+      : 'select split, image_id, file_bytes, file_changed_ms from image_now';
+  await database.run(
+    `create table placed as
+     select l.pos, l.image_id, s.split || '/' || ${memberPathSql('l.image_id')} as path, s.* exclude (split, image_id)
+     from listed l join (${found}) s using (image_id)
+     qualify row_number() over (partition by l.image_id order by list_position(${`[${imageSplits.map(literal).join(', ')}]`}, s.split)) = 1`,
+  );
+}
+
+const mostNamed = 5;
+
+async function requireAll(database: Database, list: string, { root }: ImageRoot): Promise<void> {
+  const unknown = await database.rows(
+    `select image_id, pos, count(*) over () as n from listed where image_id not in (select image_id from placed) order by pos limit ${mostNamed}`,
+  );
+  const [first] = unknown;
+  if (first === undefined) return;
+  const total = count(first.n);
+  const ids = unknown.map((row) => text(row.image_id));
+  const more = total > ids.length ? ` and ${total - ids.length} more` : '';
+  const where = `${list}, ${list.endsWith('.parquet') ? 'row' : 'line'} ${count(first.pos)}`;
+  const message = `${where}: ${root} has no image ${ids.join(', ')}${more} in train/, index/ or test/. Correct the list, or the source`;
+  throw new CairnError('bad_row', message, { details: { file: list, images: ids, unknown: total } });
+}
