@@ -61,7 +61,9 @@ class ServedImages:
             data = stream.read(reply.get('bytes', 0))
         except (OSError, ValueError) as error:
             self._of_thread.stream = None
-            raise TrainerError('storage_failed', f'The agent does not answer with images at {self._path}: {error}. Retry the step.') from error
+            raise TrainerError(
+                'storage_failed', f'The agent does not answer with images at {self._path}: {error}. Retry the step.'
+            ) from error
         if 'bad' in reply:
             raise BadImageError(reply['bad'])
         if 'code' in reply:

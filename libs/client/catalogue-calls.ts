@@ -1,0 +1,134 @@
+import {
+  type AliasMoveView,
+  type aliasChange,
+  aliasList,
+  aliasMovePage,
+  type aliasRequest,
+  artifactView,
+  type comparisonQuery,
+  comparisonView,
+  type DatasetView,
+  datasetPage,
+  type datasetRequest,
+  datasetView,
+  evaluationView,
+  type gateQuery,
+  judgement,
+  type ModelView,
+  modelCard,
+  modelPage,
+  type QueryScoreRow,
+  queryScorePage,
+  type queryScoresQuery,
+  recipeList,
+  recipeView,
+  type WeightsView,
+  weightsPage,
+  type weightsQuery,
+  weightsView,
+} from '@cairn/contract';
+import type { z } from 'zod';
+import { eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
+
+type PageQuery = { limit?: number; cursor?: string };
+type ComparisonInput = Pick<z.output<typeof comparisonQuery>, 'a' | 'b'> & Partial<z.output<typeof comparisonQuery>>;
+type QueryScoresInput = Pick<z.output<typeof queryScoresQuery>, 'of'> & Partial<z.output<typeof queryScoresQuery>>;
+
+/** Calls about datasets, recipes, weights, models and artifacts. */
+export function catalogueCalls({ send, open }: Requester) {
+  const listDatasets = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'datasets'], query, repeatable: true, answer: datasetPage }, options);
+  const listModels = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'models'], query, repeatable: true, answer: modelPage }, options);
+  const listModelVersions = (name: string, query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'models', name], query, repeatable: true, answer: modelPage }, options);
+  const aliasPath = (model: string, ...rest: string[]) => ['v1', 'models', model, 'aliases', ...rest];
+  const listAliasMoves = (model: string, alias: string, query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: aliasPath(model, alias, 'moves'), query, repeatable: true, answer: aliasMovePage }, options);
+  const listWeights = (query: PageQuery = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'weights'], query, repeatable: true, answer: weightsPage }, options);
+  const listQueryScores = (query: QueryScoresInput, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'evaluation', 'queries'], query, repeatable: true, answer: queryScorePage }, options);
+  const withCursor = (cursor: string | undefined): PageQuery => (cursor === undefined ? {} : { cursor });
+
+  return {
+    /** Registers where a collection is. The same name and source again changes nothing, so a failed try is repeated. */
+    addDataset: (body: z.input<typeof datasetRequest>, options: RequestOptions = {}) =>
+      send(
+        { method: 'POST', path: ['v1', 'datasets'], body, repeatable: true, answer: datasetView },
+        // The digest of a folder is over its listing: minutes for millions of files.
+        { ...options, timeoutMs: options.timeoutMs ?? 15 * 60_000 },
+      ),
+    listDatasets,
+    eachDataset: (options?: RequestOptions): AsyncGenerator<DatasetView, void, void> =>
+      eachItem((cursor) => listDatasets(withCursor(cursor), options)),
+    /** The newest version of a dataset, or the one of `name@version`. */
+    getDataset: (name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'datasets', name], repeatable: true, answer: datasetView }, options),
+
+    listRecipes: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'recipes'], repeatable: true, answer: recipeList }, options),
+    getRecipe: (name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'recipes', name], repeatable: true, answer: recipeView }, options),
+
+    /** Imports a file of tensors under a name. The same file again changes nothing, so a failed try is repeated. */
+    importWeights: (name: string, description: z.input<typeof weightsQuery>, file: Blob, options: RequestOptions = {}) =>
+      send(
+        { method: 'PUT', path: ['v1', 'weights', name], query: description, octets: file, repeatable: true, answer: weightsView },
+        // At least 1 MB per second.
+        { ...options, timeoutMs: options.timeoutMs ?? 60_000 + Math.ceil(file.size / 1000) },
+      ),
+    listWeights,
+    eachWeights: (options?: RequestOptions): AsyncGenerator<WeightsView, void, void> =>
+      eachItem((cursor) => listWeights(withCursor(cursor), options)),
+    getWeights: (name: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'weights', name], repeatable: true, answer: weightsView }, options),
+    /** Removes the name; the file is removed by the next gc when no run refers to it. */
+    removeWeights: async (name: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'weights', name], repeatable: false, answer: statusAlone }, options);
+    },
+
+    listModels,
+    eachModel: (options?: RequestOptions): AsyncGenerator<ModelView, void, void> =>
+      eachItem((cursor) => listModels(withCursor(cursor), options)),
+    listModelVersions,
+    eachModelVersion: (name: string, options?: RequestOptions): AsyncGenerator<ModelView, void, void> =>
+      eachItem((cursor) => listModelVersions(name, withCursor(cursor), options)),
+
+    listAliases: (model: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: aliasPath(model), repeatable: true, answer: aliasList }, options),
+    /** Repeating it changes nothing. */
+    setAlias: (model: string, alias: string, body: z.input<typeof aliasRequest>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: aliasPath(model, alias), body, repeatable: body.ifVersion === undefined, answer: aliasList }, options),
+    rollBackAlias: (model: string, alias: string, body: z.input<typeof aliasChange>, options?: RequestOptions) =>
+      send({ method: 'POST', path: aliasPath(model, alias, 'rollback'), body, repeatable: false, answer: aliasList }, options),
+    removeAlias: (model: string, alias: string, query: z.input<typeof aliasChange>, options?: RequestOptions) =>
+      send({ method: 'DELETE', path: aliasPath(model, alias), query, repeatable: false, answer: aliasList }, options),
+    listAliasMoves,
+    eachAliasMove: (model: string, alias: string, options?: RequestOptions): AsyncGenerator<AliasMoveView, void, void> =>
+      eachItem((cursor) => listAliasMoves(model, alias, withCursor(cursor), options)),
+    /** The evaluation that a reference names, such as RUN, RUN/STEP or MODEL@VERSION. */
+    getEvaluation: (of: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'evaluation'], query: { of }, repeatable: true, answer: evaluationView }, options),
+    listQueryScores,
+    eachQueryScore: (query: QueryScoresInput, options?: RequestOptions): AsyncGenerator<QueryScoreRow, void, void> =>
+      eachItem((cursor) => listQueryScores({ ...query, ...withCursor(cursor) }, options)),
+    /** Tries a gate on an evaluation; nothing is stored. */
+    tryGate: (query: z.output<typeof gateQuery>, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'gate'], query, repeatable: true, answer: judgement }, options),
+    compareEvaluations: (query: ComparisonInput, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'comparison'], query, repeatable: true, answer: comparisonView }, options),
+
+    getArtifact: (artifactId: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'artifacts', artifactId], repeatable: true, answer: artifactView }, options),
+    /** A file of a model from a byte on, as a stream; the caller must read or cancel it. One try. */
+    openArtifactFile: (artifactId: string, file: string, { from, signal }: { from: number; signal: AbortSignal }): Promise<Response> =>
+      open(['v1', 'artifacts', artifactId, 'files', file], undefined, from > 0 ? { range: `bytes=${from}-` } : {}, signal),
+    /** The card of MODEL@VERSION or MODEL@ALIAS. */
+    getModelCard: (reference: string, options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'models', reference, 'card'], repeatable: true, answer: modelCard, isVerbatim: true }, options),
+    /** The same as Markdown. One try. */
+    readModelCard: async (reference: string, { signal }: { signal: AbortSignal }): Promise<string> =>
+      (await open(['v1', 'models', reference, 'card.md'], undefined, {}, signal)).text(),
+  };
+}

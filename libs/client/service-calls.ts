@@ -1,0 +1,100 @@
+import {
+  type AuditQuery,
+  auditPage,
+  budgetList,
+  type budgetRequest,
+  fleetView,
+  type gcRequest,
+  gcResult,
+  type LedgerRow,
+  ledgerPage,
+  type ledgerQuery,
+  meView,
+  type retentionPolicy,
+  retentionView,
+  secretKeyList,
+  tokenCreated,
+  tokenList,
+  type tokenRequest,
+  versionView,
+} from '@cairn/contract';
+import type { z } from 'zod';
+import { eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
+
+type LedgerInput = Partial<z.output<typeof ledgerQuery>>;
+
+/** Calls about the service itself: fleet, tokens, audit, garbage collection, health. */
+export function serviceCalls({ send }: Requester) {
+  const listAudit = (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
+  const readLedger = (query: LedgerInput = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: ['v1', 'ledger'], query, repeatable: true, answer: ledgerPage }, options);
+
+  return {
+    /** The build of the dashboard that the service serves now. Only with one. */
+    getVersion: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['version.json'], repeatable: true, answer: versionView }, options),
+    /** Who calls: the name and the role of the token, and what it may do. */
+    getMe: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'me'], repeatable: true, answer: meView }, options),
+    /** In a browser: exchanges a token for a cookie, which every call then carries. */
+    startSession: async (token: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'POST', path: ['v1', 'session'], body: { token }, repeatable: false, answer: statusAlone }, options);
+    },
+    endSession: async (options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'session'], repeatable: false, answer: statusAlone }, options);
+    },
+
+    getFleet: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'fleet'], repeatable: true, answer: fleetView }, options),
+
+    listTokens: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'tokens'], repeatable: true, answer: tokenList }, options),
+    /** Only the answer has the secret; it is never shown again, so a failed try is not repeated. */
+    createToken: (body: z.input<typeof tokenRequest>, options?: RequestOptions) =>
+      send({ method: 'POST', path: ['v1', 'tokens'], body, repeatable: false, answer: tokenCreated }, options),
+    revokeToken: async (tokenId: string, options?: RequestOptions): Promise<void> => {
+      await send({ method: 'DELETE', path: ['v1', 'tokens', tokenId], repeatable: false, answer: statusAlone }, options);
+    },
+
+    /** Which keys seal the stored secrets, and how many. */
+    listSecretKeys: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'secrets'], repeatable: true, answer: secretKeyList }, options),
+    /** Seals all secrets with the newest key. */
+    resealSecrets: (options: RequestOptions = {}) =>
+      send(
+        { method: 'POST', path: ['v1', 'secrets', 'reseal'], repeatable: true, answer: secretKeyList },
+        { ...options, timeoutMs: options.timeoutMs ?? 5 * 60_000 },
+      ),
+
+    listAudit,
+    eachAuditEntry: (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
+      eachItem((cursor) => listAudit(cursor === undefined ? query : { ...query, cursor }, options)),
+
+    /** GPU time of a period by one property of the attempts, those that held most first. */
+    readLedger,
+    getRetention: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'retention'], repeatable: true, answer: retentionView }, options),
+    /** Replaces the policy. Repeating it changes nothing. */
+    setRetention: (body: z.input<typeof retentionPolicy>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: ['v1', 'retention'], body, repeatable: true, answer: retentionView }, options),
+    listBudgets: (options?: RequestOptions) =>
+      send({ method: 'GET', path: ['v1', 'budgets'], repeatable: true, answer: budgetList }, options),
+    /** Sets or changes the budget of `owner:NAME` or `label:KEY=VALUE`. Repeating it changes nothing. */
+    setBudget: (scope: string, body: z.input<typeof budgetRequest>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: ['v1', 'budgets', scope], body, repeatable: true, answer: budgetList }, options),
+    removeBudget: (scope: string, options?: RequestOptions) =>
+      send({ method: 'DELETE', path: ['v1', 'budgets', scope], repeatable: false, answer: budgetList }, options),
+    eachLedgerRow: (query: LedgerInput, options?: RequestOptions): AsyncGenerator<LedgerRow, void, void> =>
+      eachItem((cursor) => readLedger(cursor === undefined ? query : { ...query, cursor }, options)),
+
+    /** Removes artifacts that no run refers to and the staging of attempts that are over. */
+    collectGarbage: (body: z.input<typeof gcRequest> = {}, options: RequestOptions = {}) =>
+      send(
+        { method: 'POST', path: ['v1', 'gc'], body, repeatable: false, answer: gcResult },
+        { ...options, timeoutMs: options.timeoutMs ?? 5 * 60_000 },
+      ),
+
+    /** Resolves when every part that the API needs answers; throws `unavailable` naming the one that does not. */
+    checkReady: async (options?: RequestOptions): Promise<void> => {
+      await send({ method: 'GET', path: ['readyz'], repeatable: false, answer: statusAlone }, options);
+    },
+  };
+}
