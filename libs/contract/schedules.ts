@@ -18,7 +18,7 @@ export type OverlapPolicy = z.infer<typeof overlapPolicy>;
 
 /** What a schedule submits. `group` is the schedule's name by default, and its policy follows from `overlap`. */
 export const scheduledRun = submitRequest.pick({
-  ...{ recipe: true, dataset: true, set: true, until: true, priority: true, noReuse: true, labels: true, group: true },
+  ...{ recipe: true, dataset: true, set: true, until: true, priority: true, noReuse: true, labels: true, group: true, gate: true },
 });
 
 const timing = {

@@ -74,7 +74,7 @@ describe('a delivery', () => {
   test('starts one run, whose origin, source and group it gives, however often and by however many it is delivered', async () => {
     const trigger = await addTrigger({
       filter: { branches: ['main'], paths: ['recipes/**'] },
-      run: { recipe: smallRecipe, dataset: 'toy', labels: { by: 'ci' } },
+      run: { recipe: smallRecipe, dataset: 'toy', labels: { by: 'ci' }, gate: { gate: 'mAP@100 >= 50 %' } },
     });
     const body = push();
     const id = randomUUID();
@@ -92,11 +92,21 @@ describe('a delivery', () => {
       group: `${trigger.name}-main`,
       onNewer: 'cancel',
       labels: { by: 'ci' },
+      gate: { gate: 'mAP@100 >= 50 %', state: 'waiting' },
     });
     // The signature covers the body alone: another id does not make it another delivery.
     expect(await deliverSigned(trigger, body, { id: randomUUID() })).toMatchObject({ status: 200, outcome: 'repeated', runId: run.id });
     expect(await runsOf(trigger)).toHaveLength(1);
     expect(await rowsOf(trigger)).toMatchObject([{ outcome: 'started', repeats: 20, request: null }]);
+
+    // A newer push takes its place.
+    const newer = await deliverSigned(trigger, push());
+    expect(newer).toMatchObject({ status: 202, outcome: 'started' });
+    const runsOfGroup = await prisma.run.findMany({ where: { group: `${trigger.name}-main` }, orderBy: { createdAt: 'asc' } });
+    expect(runsOfGroup.map(({ id, state, cancelCause }) => [id, state, cancelCause])).toEqual([
+      [run.id, 'cancelled', 'superseded'],
+      [newer.runId, 'queued', null],
+    ]);
   });
 
   test('that the filter does not take is answered with the reason', async () => {

@@ -1,4 +1,4 @@
-import { parseGate, type RunView, type SubmitRequestInput } from '@cairn/contract';
+import { CairnError, parseGate, type RunView, type SubmitRequestInput } from '@cairn/contract';
 import type { GateOutcome } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
@@ -42,6 +42,13 @@ export function withGate(command: Command): Command {
     );
 }
 
+/** The options of a submission with a gate. */
+export const withRunGate = (command: Command): Command =>
+  withGate(command.option('--gate <gate>', 'judges the run once it has succeeded, such as "mAP@100 >= production - 0.2 points"')).option(
+    '--promote <alias>',
+    'with --gate: if it passes, lets this alias name the model that the run registers',
+  );
+
 async function tryGate({ ui, signal, client }: Session, gate: string, of: string, options: GateOptions): Promise<number> {
   parseGate(gate);
   const { by = 'interval', minQueries = 1 } = options;
@@ -54,6 +61,8 @@ async function tryGate({ ui, signal, client }: Session, gate: string, of: string
 /** The gate of a submission. */
 export function gateOf(options: GateOptions): Partial<Pick<SubmitRequestInput, 'gate'>> {
   const { gate, by, minQueries, onInconclusive = null, promote } = options;
+  if (gate === undefined && promote !== undefined)
+    throw new CairnError('invalid_request', '--promote needs --gate', { details: { remedy: 'Add --gate.' } });
   if (gate === undefined) return {};
   return {
     gate: {

@@ -5,6 +5,7 @@ import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, plural } from '../output/units.ts';
 import { readRecipe } from '../recipe/read-recipe.ts';
+import { withRunGate } from './gate.ts';
 import { type ContextOptions, labelsAndGroup, type SubmissionOptions, submissionOf, withLabels, withRecipe } from './submit.ts';
 
 type AddOptions = SubmissionOptions &
@@ -23,7 +24,7 @@ export function addScheduleCommands({ program, action }: Registrar): void {
         .choices(overlapPolicy.options)
         .default('queue'),
     );
-  withLabels(withRecipe(add), "a concurrency group (default: the schedule's name)").action(action(addOne));
+  withLabels(withRunGate(withRecipe(add)), "a concurrency group (default: the schedule's name)").action(action(addOne));
   schedule.command('list', { isDefault: true }).description('lists the schedules').action(action(list));
   schedule
     .command('show <name>')

@@ -22,7 +22,7 @@ import { formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { readSource } from '../source-of-environment.ts';
 import { showRun } from '../watch/show-run.ts';
-import { annotationsOf, type GateOptions, gateOf, outcomeOf, withGate } from './gate.ts';
+import { annotationsOf, type GateOptions, gateOf, outcomeOf, withRunGate } from './gate.ts';
 import { collect, duration, label, wholeNumber } from './options.ts';
 
 type SubmitOptions = SubmissionOptions &
@@ -36,8 +36,7 @@ export function addSubmit({ program, action }: Registrar): void {
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .option('--timeout <time>', 'with --wait: stops waiting after this time, such as 90m, 12h or 3d; the run continues', duration)
     .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why');
-  withGate(command.option('--gate <gate>', 'judges the run once it has succeeded, such as "mAP@100 >= production - 0.2 points"'))
-    .option('--promote <alias>', 'with --gate: if it passes, lets this alias name the model that the run registers')
+  withRunGate(command)
     .option('--comment-file <file.md>', 'with --wait: writes what became of the run and its gate as Markdown')
     .option('--outputs <file>', 'with --wait: appends CAIRN_RUN, CAIRN_RUN_ID, CAIRN_STATE and CAIRN_VERDICT, a NAME=VALUE a line')
     .action(action(submit));
@@ -186,15 +185,10 @@ async function requireWritable(what: string, option: string, file: string): Prom
   }
 }
 
-function requireOptions({ wait, gate, promote, commentFile, outputs, timeout }: SubmitOptions): void {
+function requireOptions({ wait, commentFile, outputs, timeout }: SubmitOptions): void {
   const option =
     commentFile !== undefined ? '--comment-file' : outputs !== undefined ? '--outputs' : timeout !== undefined ? '--timeout' : null;
-  if (promote !== undefined && gate === undefined) throw lacking('--promote', '--gate');
-  if (!wait && option !== null) throw lacking(option, '--wait');
-}
-
-function lacking(option: string, other: string): CairnError {
-  return new CairnError('invalid_request', `${option} needs ${other}`, { details: { remedy: `Add ${other}.` } });
+  if (!wait && option !== null) throw new CairnError('invalid_request', `${option} needs --wait`, { details: { remedy: 'Add --wait.' } });
 }
 
 async function plan(session: Session, options: SubmissionOptions): Promise<undefined> {

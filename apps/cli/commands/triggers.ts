@@ -4,11 +4,12 @@ import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
 import { formatAgo } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
+import { type GateOptions, gateOf, withRunGate } from './gate.ts';
 import { collect, positiveNumber, wholeNumber } from './options.ts';
 
 export function addTriggers({ program, action }: Registrar): void {
   const trigger = program.command('trigger').description('starts runs when a code host, or another program, delivers an event');
-  trigger
+  const added = trigger
     .command('add <name>')
     .description('adds a trigger and prints its secret, once')
     .addOption(new Option('--provider <provider>', 'who delivers').choices(hookProvider.options).makeOptionMandatory())
@@ -26,8 +27,8 @@ export function addTriggers({ program, action }: Registrar): void {
     .option('--pull-request-label <label>', 'only pull requests with such a label (repeatable)', collect)
     .option('--group <name>', 'the concurrency group, with {trigger}, {repository}, {event}, {subject} (default: {trigger}-{subject})')
     .option('--no-group', 'its runs do not wait for each other')
-    .addOption(new Option('--on-newer <policy>', 'what becomes of a run when a newer one enters its group').choices(['queue', 'cancel']))
-    .action(action(add));
+    .addOption(new Option('--on-newer <policy>', 'what becomes of a run when a newer one enters its group').choices(['queue', 'cancel']));
+  withRunGate(added).action(action(add));
   trigger.command('list', { isDefault: true }).description('lists the triggers').action(action(list));
   trigger.command('show <trigger>').description('shows a trigger').action(action(show));
   trigger.command('remove <trigger>').description('removes a trigger with its deliveries; its runs stay').action(action(remove));
@@ -48,7 +49,7 @@ export function addTriggers({ program, action }: Registrar): void {
     .action(action(release));
 }
 
-type AddOptions = {
+type AddOptions = GateOptions & {
   provider: HookProvider;
   file?: string;
   recipe?: string;
@@ -86,6 +87,7 @@ async function add({ ui, signal, client, cli }: Session, name: string, options: 
         ...(dataset === undefined ? {} : { dataset }),
         ...(until === undefined ? {} : { until: until.split(',') }),
         ...(priority === undefined ? {} : { priority }),
+        ...gateOf(options),
       },
       filter: {
         ...(event === undefined ? {} : { events: event }),
