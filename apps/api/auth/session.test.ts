@@ -1,3 +1,4 @@
+import { actionsOfRole } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import { describe, expect, test } from 'vitest';
 import { noBounds, openTestApi } from '../testing/test-api.ts';
@@ -38,7 +39,7 @@ describe('a session', () => {
       tokenName: token.name,
       role: 'submitter',
       expiresAt: stored.expiresAt.toISOString(),
-      actions: ['run.submit', 'run.cancel', 'run.retry', 'schedule.manage', 'dataset.add', 'picture.search', 'weights.import'],
+      actions: actionsOfRole('submitter'),
     });
     const ended = await api.inject({ method: 'DELETE', url: '/v1/session', headers: { cookie, ...sameOrigin } });
     expect(ended.statusCode).toBe(204);

@@ -56,6 +56,7 @@ test('a run shows what was submitted, what each step reads, and what may be done
   expect(run.actions).toEqual([
     { action: 'cancel', isAllowed: true, why: null },
     { action: 'retry', isAllowed: false, why: 'the run is queued; only a run that is succeeded, failed or cancelled can be retried' },
+    { action: 'release', isAllowed: false, why: 'the run is queued; only a run that is held can be released' },
   ]);
   const stage = await stepOf(id, '384');
   expect(stage).toMatchObject({

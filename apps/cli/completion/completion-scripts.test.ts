@@ -33,7 +33,7 @@ describe('the script for bash', () => {
   });
 
   test('offers commands, then subcommands, but no hidden ones', async () => {
-    expect(await offered('cairn re')).toEqual(['retry', 'recipes', 'recipe', 'rejected']);
+    expect(await offered('cairn re')).toEqual(['release', 'retry', 'recipes', 'recipe', 'rejected', 'retention']);
     expect(await offered('cairn dataset ')).toEqual(['add', 'show']);
     expect(await offered('cairn n')).toEqual([]);
   });

@@ -36,6 +36,7 @@ export async function openPlayedService() {
         ...bareEnvironment(),
         ...{ CAIRN_DATABASE_URL: harness.databaseUrl, CAIRN_STORAGE_URL: storage, CAIRN_ADMIN_TOKEN: token },
         CAIRN_SERVER_KEY: 'a server key for tests, 32 or more',
+        CAIRN_SECRETS_KEYS: 'k1:a-key-for-secrets-in-tests-32-or-more',
         CAIRN_API_PORT: String(port),
         CAIRN_INTERNAL_PORT: String(internalPort),
       },

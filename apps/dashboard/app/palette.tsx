@@ -127,14 +127,21 @@ function useEntries(text: string): Entry[] {
     page('Models', () => void navigate({ to: '/models' })),
     page('Datasets', () => void navigate({ to: '/datasets' })),
     page('Fleet', () => void navigate({ to: '/fleet' })),
+    page('Ledger', () => void navigate({ to: '/ledger' })),
+    ...(actions.includes('picture.search') ? [page('Try a picture', () => void navigate({ to: '/try' }))] : []),
     ...(actions.includes('token.manage') ? [page('Tokens', () => void navigate({ to: '/tokens' }))] : []),
     ...(actions.includes('audit.read') ? [page('Audit', () => void navigate({ to: '/audit' }))] : []),
   ];
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const isFound = (name: string): boolean => words.every((word) => name.toLowerCase().includes(word));
+  // Until the answer for this text is there, runs of the one before that it would find too: Enter must not open another.
+  const isCurrent = q === text && !runs.isPlaceholderData;
+  const found = (runs.data?.items ?? []).filter(
+    ({ id, name, recipe, owner }) => isCurrent || [id, name, recipe, owner].some((one) => one.toLowerCase().includes(text.toLowerCase())),
+  );
   return [
     ...pages.filter((one) => isFound(one.text)),
-    ...(runs.data?.items ?? []).map(({ id, name, state, recipe }): Entry => {
+    ...found.map(({ id, name, state, recipe }): Entry => {
       const { icon, label } = runLooks[state];
       const open = () => void navigate({ to: '/runs/$runId', params: { runId: id } });
       return { key: id, kind: 'run', icon, text: name, note: `${label.toLowerCase()}, ${recipe}`, open };

@@ -145,7 +145,9 @@ export async function loadFleet(
   admissionSource: () => Promise<AdmissionView> = () => loadAdmission(db),
 ): Promise<FleetView> {
   const pools = await db.pool.findMany({ orderBy: [{ position: 'asc' }, { name: 'asc' }] });
-  const { leader, waiting } = await admissionSource();
+  // Not that of the admission, which may be older than the pools: they would have nobody who recorded them.
+  const leader = await loadLeader(db);
+  const { waiting } = await admissionSource();
   const idle = waiting.waiting.filter((step) => step.live === 0);
   return {
     leader: leader.isAlive ? { holder: leader.holder, epoch: leader.epoch, expiresAt: isoTime(leader.expiresAt) } : null,
