@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { budgetState } from './budgets.ts';
 import { aliasAction } from './catalogue.ts';
 import { gateVerdict, judgement } from './gates.ts';
 import { idOf, safeName, timestamp } from './names.ts';
@@ -45,6 +46,16 @@ const webhookData = {
     reason: z.string(),
     movedBy: z.string(),
   }),
+  /** A budget has reached the share at which it warns, or is spent: then new runs are held. Once in each of its periods. */
+  'budget.reached': z.object({
+    scope: z.string(),
+    state: budgetState.exclude(['open']),
+    usedHours: z.number(),
+    gpuHours: z.number(),
+    warnPercent: z.number(),
+    /** The newest run that counts towards it. */
+    run: runFacts,
+  }),
   /** An admin tries the webhook. */
   'webhook.test': z.object({ webhook: z.string(), requestedBy: z.string() }),
 } as const;
@@ -70,6 +81,7 @@ export const webhookMessage = z.discriminatedUnion('type', [
   messageOf('run.ended'),
   messageOf('gate.judged'),
   messageOf('alias.moved'),
+  messageOf('budget.reached'),
   messageOf('webhook.test'),
 ]);
 export type WebhookMessage = z.infer<typeof webhookMessage>;

@@ -1,3 +1,4 @@
+import { webhookMessage } from '@cairn/contract';
 import { getRun, readAttention, readBudgets } from '@cairn/db';
 import { afterAll, expect, test } from 'vitest';
 import { noteBudgets } from './index.ts';
@@ -77,6 +78,7 @@ test('a budget warns and is spent once in a month, holds retries too, stops no a
     const used = (await budgetOf('owner:ada'))?.usedHours ?? 0;
     await engine.setBudget('owner:ada', { ...month, gpuHours: (used / hours) * 4 }, ada);
   };
+  await engine.addWebhook({ name: 'chat', url: 'https://chat.example', events: ['budget.reached'] }, ada);
   await setUsed(1);
   await noteBudgets(harness.ctx, harness.lead);
   const budgetEvents = async () =>
@@ -95,6 +97,11 @@ test('a budget warns and is spent once in a month, holds retries too, stops no a
     ...Array(before).fill({}),
     { state: 'warned' },
     { state: 'spent' },
+  ]);
+  const messages = await prisma.delivery.findMany({ where: { subject: 'owner:ada' }, orderBy: { id: 'asc' } });
+  expect(messages.slice(-2).map(({ body }) => webhookMessage.parse(body))).toMatchObject([
+    { type: 'budget.reached', data: { scope: 'owner:ada', state: 'warned', warnPercent: 50, run: { id: runId } } },
+    { type: 'budget.reached', data: { state: 'spent' } },
   ]);
   expect((await prisma.attempt.findUniqueOrThrow({ where: { id: attempt } })).state).toBe('running');
 

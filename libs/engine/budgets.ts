@@ -7,7 +7,7 @@ import type { Submission } from './check-submission.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { assertLead, type Leadership } from './leader/leadership.ts';
 import { planSubmission } from './plan.ts';
-import { emit } from './run-work.ts';
+import { announceRun, emit } from './run-work.ts';
 import { withRun } from './with-run.ts';
 
 /** Whose time a run takes: what budgets go by. */
@@ -127,5 +127,6 @@ async function noteBudget(ctx: EngineContext, lead: Leadership, runId: string, b
     if (count === 0) return;
     const what = state === 'spent' ? 'new runs are held' : `${budget.warnPercent} % of it is reached`;
     emit(run, 'budget', `${budgetSentence(budget)}: ${what}`, { scope, state, usedHours, gpuHours });
+    if (state !== 'open') announceRun(run, 'budget.reached', { scope, state, usedHours, gpuHours, warnPercent: budget.warnPercent }, scope);
   });
 }

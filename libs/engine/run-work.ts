@@ -182,14 +182,15 @@ export function emit<Type extends EventType>(run: RunWork, type: Type, message: 
 }
 
 /** Tells webhooks about the run when the command ends. */
-export function announceRun<Event extends 'run.ended' | 'gate.judged'>(
+export function announceRun<Event extends 'run.ended' | 'gate.judged' | 'budget.reached'>(
   run: RunWork,
   event: Event,
   data: Omit<WebhookData[Event], 'run'>,
+  subject: string = run.id,
 ): void {
   const { id, name, recipeName: recipe, owner, origin, source, dataset, now: at } = run;
   const facts = { run: { id, name, recipe, dataset: `${dataset.name}@${dataset.version}`, owner, origin, source } };
-  run.pending.announcements.push(announcementOf(event, { subject: id, at, data: { ...data, ...facts } }));
+  run.pending.announcements.push(announcementOf(event, { subject, at, data: { ...data, ...facts } }));
 }
 
 /** Requests a queue entry for when the transaction commits. */

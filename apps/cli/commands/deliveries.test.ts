@@ -38,7 +38,7 @@ test('a webhook is named by its host, and stdout has nothing but its secret', as
   });
   const wrong = await cairn(['webhook', 'add', 'https://hooks.example.org/x', '--events', 'run.exploded']);
   expect(wrong.code).toBe(2);
-  expect(wrong.err).toContain('The events are run.ended, gate.judged, alias.moved');
+  expect(wrong.err).toContain('The events are run.ended, gate.judged, alias.moved, budget.reached');
 });
 
 test('a test waits for the answer, and exits with 1 when the receiver did not take it', async () => {
