@@ -100,7 +100,7 @@ test('a budget warns and is spent once in a month, holds retries too, stops no a
   ]);
   const messages = await prisma.delivery.findMany({ where: { subject: 'owner:ada' }, orderBy: { id: 'asc' } });
   expect(messages.slice(-2).map(({ body }) => webhookMessage.parse(body))).toMatchObject([
-    { type: 'budget.reached', data: { scope: 'owner:ada', state: 'warned', warnPercent: 50, run: { id: runId } } },
+    { type: 'budget.reached', data: { scope: 'owner:ada', state: 'warned', warnPercent: 50, run: { owner: 'ada' } } },
     { type: 'budget.reached', data: { state: 'spent' } },
   ]);
   expect((await prisma.attempt.findUniqueOrThrow({ where: { id: attempt } })).state).toBe('running');
