@@ -239,6 +239,7 @@ test('each GPU is given to one container at a time, and `capacity` says how many
     fits: 1,
     leaving: 0,
     sentences: [expect.stringMatching(/^the Docker engine at .*: 2 of 4 GPUs free$/)],
+    nodes: [{ name: expect.any(String), gpus: { total: 4, free: 2, unhealthy: 0 }, fits: 1, refusal: null }],
   });
   expect(await executor.capacity(limit(), new Set([spec.attemptId, 'att_other']))).toMatchObject({ fits: 0 });
   const second = aSpec();
