@@ -82,6 +82,8 @@ const workOf = {
   owner: z.string(),
 };
 
+export const servedQueue = z.enum(['launch', 'tasks', 'finalize', 'judge', 'deliver']);
+
 /** GET /v1/fleet/work: who holds slots, what waits for them and why, and how far behind the queues are. */
 export const fleetWork = z.object({
   /** Attempts that hold slots, the longest first. */
@@ -114,7 +116,7 @@ export const fleetWork = z.object({
   waitingTotal: z.number().int(),
   queues: z.array(
     z.object({
-      name: z.enum(['launch', 'tasks', 'finalize']),
+      name: servedQueue,
       /** What its consumers have still to do, by the rows, and when the oldest of it was ready. */
       depth: z.number().int(),
       oldestAt: timestamp.nullable(),

@@ -1,4 +1,4 @@
-import { type FleetWork, maxFleetWork } from '@cairn/contract';
+import { type FleetWork, maxFleetWork, servedQueue } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { isoTime, isoTimeOrNull, readRows } from './columns.ts';
@@ -41,7 +41,7 @@ function sentenceOf(stepId: string, { reasons, leader }: AdmissionView): string 
 }
 
 const queueRow = z.object({
-  name: z.enum(['launch', 'tasks', 'finalize']),
+  name: servedQueue,
   depth: z.number().int(),
   oldestAt: z.date().nullable(),
   undelivered: z.number().int(),
@@ -54,10 +54,14 @@ async function loadQueues(db: Transaction): Promise<FleetWork['queues']> {
       select case when pool = 'tasks' then 'tasks' else 'launch' end as queue, created_at as at from attempt where state = 'created'
       union all
       select 'finalize', coalesce((select max(ended_at) from attempt where step_id = step.id), ready_at) from step
-       where finalizing and state = 'active' and shards_total is null)
+       where finalizing and state = 'active' and shards_total is null
+      union all
+      select 'judge', finished_at from run where gate_state = 'judging'
+      union all
+      select 'deliver', created_at from delivery where state = 'pending' and not_before <= now())
     select name, count(work.at)::int as depth, min(work.at) as "oldestAt",
            (select count(*)::int from outbox where outbox.queue = name) as undelivered
-      from unnest(array['launch', 'tasks', 'finalize']) with ordinality as queues (name, position)
+      from unnest(${servedQueue.options}::text[]) with ordinality as queues (name, position)
       left join work on work.queue = name
      group by name, position order by position`;
   return readRows(queueRow, rows).map(({ oldestAt, ...queue }) => ({ ...queue, oldestAt: isoTimeOrNull(oldestAt) }));

@@ -38,7 +38,7 @@ test('the fleet shows its machines, who holds places, and what waits and why', a
   await row.getByText(sentence.replace(/ \(since .*/, '')).waitFor();
   const work = await client.getFleetWork();
   expect(work.holders.map((one) => one.attemptId)).toEqual([attemptId]);
-  expect(work.queues.map(({ name, depth }) => `${name} ${depth}`)).toEqual(['launch 0', 'tasks 0', 'finalize 0']);
+  expect(work.queues.map(({ name, depth }) => `${name} ${depth}`)).toEqual(['launch 0', 'tasks 0', 'finalize 0', 'judge 0', 'deliver 0']);
   expect(await accessibilityFaults(page, [{ colorScheme: 'dark', width: 400 }])).toEqual([]);
 });
 

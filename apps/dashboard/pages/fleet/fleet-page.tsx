@@ -230,6 +230,8 @@ const queueTexts = {
   launch: 'Starts admitted attempts on their pools.',
   tasks: 'Runs steps beside the control plane.',
   finalize: 'Verifies and stores results.',
+  judge: 'Judges runs by their quality gate.',
+  deliver: 'Sends messages to webhooks, and reports to code hosts.',
 } as const satisfies Record<FleetWork['queues'][number]['name'], string>;
 
 const StepLink = ({ run, step }: { run: { id: string; name: string }; step: string }) => (
