@@ -81,6 +81,14 @@ test('a run that succeeded is judged once, however many controllers do it, and i
   expect(await judgementsDue(ctx)).toEqual([]);
 });
 
+test('a run whose steps are all reused is judged too', async () => {
+  const runId = await harness.submit({ until: ['evaluate'], gate: { gate: 'mAP@100 >= 10 %' } });
+  expect((await harness.run(runId)).state).toBe('succeeded');
+  expect(await gateOf(runId)).toMatchObject({ state: 'judging' });
+  expect(await judgementsDue(ctx)).toEqual([{ runId, generation: 1 }]);
+  await prisma.run.update({ where: { id: runId }, data: { gateState: 'refused' } });
+});
+
 test('an alias that moved while its run was judged is kept, and one stays where the gate did not pass', async () => {
   const overtaken = await succeeded(0.06, { gate: gated() });
   const moving: ReadQueryScores = async (found) => {

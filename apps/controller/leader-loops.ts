@@ -75,7 +75,11 @@ function startLoops(leader: LeaderParts, health: ApiHealth, onError: (error: unk
     everyMs: intervalMs.collect,
     onError,
     work: async () => {
-      const remove = (prefix: string, except?: ReadonlySet<string>) => removeFolder(leader.store, prefix, except);
+      // What is marked is removed by the next leader's collection.
+      const remove = async (prefix: string, except?: ReadonlySet<string>) => {
+        signal.throwIfAborted();
+        return removeFolder(leader.store, prefix, except);
+      };
       for (const { totals } of await collectWhenDue(leader.ctx, remove, leader.lead)) log.info({ ...totals }, 'collected garbage');
     },
   });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isRepositoryPath } from './origin.ts';
 import { reportedText } from './text.ts';
 
 // What code hosts and other programs deliver to a trigger: only what is read, because they add fields at any time. Texts are cleaned and
@@ -9,7 +10,7 @@ export const maxHookBytes = 25 * 1024 * 1024;
 
 const commitId = z.string().regex(/^[0-9a-f]{7,64}$/);
 const ref = reportedText(300);
-const repositoryName = reportedText(300);
+const repositoryName = reportedText(300).refine(isRepositoryPath, 'expected a path such as owner/name');
 const pageAddress = z.string().max(2_000).nullish();
 const fileList = z.array(z.string()).nullish();
 /** Files that a commit changed. */

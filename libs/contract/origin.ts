@@ -35,11 +35,18 @@ export function originText(origin: RunOrigin): string {
 /** A page of a code host, for a link: printable ASCII, as URLs are. */
 const webAddress = z.string().regex(/^https?:\/\/[!-~]{1,1990}$/, 'use an address that begins with https:// or http://');
 
+/** No segment of it leads elsewhere: it becomes part of addresses. */
+export const isRepositoryPath = (path: string): boolean => path.split('/').every((segment) => !['', '.', '..'].includes(segment));
+/** `owner/name`, or the path of a project. */
+export const repositoryPath = writtenText(300, { least: 1 }).refine(
+  isRepositoryPath,
+  'use a path such as owner/name, without empty parts, . and ..',
+);
+
 /** The commit that a run was started for. */
 export const runSource = z.strictObject({
   provider: z.enum(['github', 'gitlab', 'other']),
-  /** `owner/name`, or the path of a project. */
-  repository: writtenText(300, { least: 1 }),
+  repository: repositoryPath,
   commit: z.string().regex(/^[0-9a-f]{7,64}$/, 'use 7 to 64 hexadecimal digits in lower case'),
   /** The branch or tag; for a pull request, the branch that it would merge. */
   ref: writtenText(255, { least: 1 }),

@@ -241,6 +241,7 @@ export async function collectWhenDue(ctx: EngineContext, removePrefix: RemovePre
      where (policy->>'everyHours') is not null
        and coalesce(collected_at, '-infinity') <= now() - make_interval(hours => (policy->>'everyHours')::int)`;
   const results: GcResult[] = [];
+  const failures: unknown[] = [];
   for (const { projectId, collectedAt } of due) {
     const isOurs = await inTransaction(ctx.prisma, async (tx) => {
       await assertLead(tx, lead);
@@ -252,9 +253,12 @@ export async function collectWhenDue(ctx: EngineContext, removePrefix: RemovePre
       results.push(await collectGarbage(ctx, removePrefix, { dryRun: false, olderThanHours: scheduledAge }, serviceOf(projectId)));
     } catch (error) {
       await ctx.prisma.retention.updateMany({ where: { projectId }, data: { collectedAt } });
-      throw error;
+      if (error instanceof Error && error.name === 'AbortError') throw error;
+      // The others must not wait for a project whose collection fails.
+      failures.push(error);
     }
   }
+  if (failures.length > 0) throw new AggregateError(failures, 'a collection of garbage failed');
   return results;
 }
 

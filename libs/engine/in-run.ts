@@ -45,6 +45,7 @@ const runRow = z.object({
   owner: z.string(),
   labels: z.record(z.string(), z.string()),
   state: states.run,
+  cause: z.string().nullable(),
   seq: z.number().int(),
   noReuse: noReuseColumn,
   recipeName: z.string(),
@@ -92,7 +93,7 @@ const stepRow = kindAndSettings.and(
 /** Two statements: the second must see what was committed while the first waited for the lock. */
 async function loadRun(ctx: EngineContext, tx: Transaction, runId: string, alsoSettle: Set<string>): Promise<RunWork> {
   const runs = await tx.$queryRaw<unknown[]>`
-    select r.id, r.name, r.project_id as "projectId", r.owner, r.labels, r.state, r.seq, r.no_reuse as "noReuse",
+    select r.id, r.name, r.project_id as "projectId", r.owner, r.labels, r.state, r.cause, r.seq, r.no_reuse as "noReuse",
            r.concurrency_group as "group", r.started_at is not null as "hasStarted",
            r.recipe_name as "recipeName", r.origin, r.source,
            case when r.gate_state is not null then jsonb_build_object('state', r.gate_state, 'generation', r.gate_generation) end as gate,

@@ -89,6 +89,13 @@ export async function promote(
     const why = `${called} was kept: ${stateOf(current)}, but the model was compared ${before}.`;
     return { alias, outcome: 'kept', reason: why };
   }
+  const [row] = await tx.$queryRaw<{ removedAt: Date | null }[]>`
+    select removed_at as "removedAt" from model
+     where project_id = ${actor.projectId} and name = ${name.model} and version = ${version} for key share`;
+  if (row?.removedAt != null) {
+    const why = `${called} was kept: the artifacts of version ${version} were removed by the retention policy.`;
+    return { alias, outcome: 'kept', reason: why };
+  }
   await record(tx, name, { action: 'set', from: current, to: version, reason }, actor);
   const from = current === null ? '' : ` instead of ${current}`;
   return { alias, outcome: 'moved', reason: `${called} now names version ${version}${from}.` };

@@ -204,7 +204,7 @@ const attemptNames: Names<AttemptColumns> = {
   result: 'result',
   avoidNode: 'avoid_node',
 };
-const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' | 'groupPlace' | 'gateProblem' | 'gateNotBefore'>> = {
+const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' | 'groupPlace'>> = {
   id: 'id',
   projectId: 'project_id',
   owner: 'owner',
@@ -231,6 +231,8 @@ const newRunNames: Names<NewRun & { seq: number } & Omit<RunColumns, 'verdict' |
   gate: 'gate',
   gateState: 'gate_state',
   gateGeneration: 'gate_generation',
+  gateProblem: 'gate_problem',
+  gateNotBefore: 'gate_not_before',
   seq: 'seq',
   startedAt: 'started_at',
   finishedAt: 'finished_at',

@@ -69,7 +69,7 @@ const isAliased = Prisma.sql`exists (
 export function whyKept({ runsOlderThanDays, keepLabels }: RetentionPolicy, now: Date): Prisma.Sql {
   const labels = keepLabels.map((text) => JSON.stringify({ [text.slice(0, text.indexOf('='))]: text.slice(text.indexOf('=') + 1) }));
   const cutoff = runsOlderThanDays === null ? null : new Date(now.getTime() - runsOlderThanDays * 86_400_000);
-  return Prisma.sql`case when r.state not in ${ended} then 'live' when r.pinned_at is not null then 'pinned'
+  return Prisma.sql`case when r.state not in ${ended} or r.gate_state = 'judging' then 'live' when r.pinned_at is not null then 'pinned'
     when exists (select 1 from unnest(${labels}::text[]) label where r.labels @> label::jsonb) then 'labelled'
     when ${isAliased} then 'aliased' when ${cutoff}::timestamptz is null then 'no-policy'
     when r.finished_at >= ${cutoff}::timestamptz then 'young' end`;

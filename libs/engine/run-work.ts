@@ -76,6 +76,8 @@ export type RunWork = {
   state: RunState;
   seq: number;
   noReuse: boolean | string[];
+  /** Why it is held, or ended as it did. */
+  cause: string | null;
   recipeName: string;
   origin: RunOrigin;
   source: RunSource | null;
@@ -104,6 +106,7 @@ export type RunRow = Pick<
   | 'owner'
   | 'labels'
   | 'state'
+  | 'cause'
   | 'seq'
   | 'noReuse'
   | 'recipeName'

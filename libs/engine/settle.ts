@@ -73,9 +73,11 @@ export function moveRun(run: RunWork, to: RunState, cause: string | null): void 
     ...(isEndedRun(to) ? { finishedAt: now } : {}),
   });
   run.state = to;
+  if (cause !== null) run.cause = cause;
   emit(run, 'run', `${run.name} ${runWords[to]}${cause ? `: ${cause}` : ''}`, { state: to, cause });
   if (to === 'succeeded' || to === 'failed' || to === 'cancelled')
-    announceRun(run, 'run.ended', { state: to, cause, finishedAt: now.toISOString() });
+    // A cancelled run has its cause since it began to be cancelled.
+    announceRun(run, 'run.ended', { state: to, cause: to === 'cancelled' ? run.cause : cause, finishedAt: now.toISOString() });
   if (to === 'succeeded') beginJudging(run);
 }
 

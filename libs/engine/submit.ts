@@ -39,10 +39,11 @@ export async function submitRun(
   await checkRunQuotas(ctx, ctx.prisma, owner);
   const group = request.group ?? null;
   const key = group === null ? null : { projectId: actor.projectId, group };
-  const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
   const expectedGpuMs = await expectedTime(ctx, submission, { ...owner, labels: request.labels });
   try {
     const isHeld = await inTransaction(ctx.prisma, async (tx) => {
+      // New ones for each try after a deadlock, because settling changes them.
+      const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
       const entry = await enterGroup(tx, key);
       const held = await whyHeld(tx, { ...owner, labels: request.labels });
       const hold = held !== null ? 'budget' : entry?.isFree === false ? 'group' : null;
@@ -53,7 +54,7 @@ export async function submitRun(
       const gate = request.gate === undefined ? null : gateColumnOf(request.gate, actor);
       const waiting = gate === null ? null : ({ state: 'waiting', generation: 0 } as const);
       await lockGiven(tx, steps);
-      const run = runWork(ctx, tx, { ...facts, state, seq: 0, hasStarted: false, gate: waiting }, steps, new Set());
+      const run = runWork(ctx, tx, { ...facts, state, cause: held, seq: 0, hasStarted: false, gate: waiting }, steps, new Set());
       run.pending.made = {
         run: {
           id: runId,

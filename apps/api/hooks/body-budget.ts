@@ -8,30 +8,34 @@ export type BodyBudgetOptions = {
 };
 
 /**
- * Limits the memory of bodies whose sender is not known before all of it has arrived. Each takes its announced length, or the most that it
- * may have, from before it is read until it is answered.
+ * Limits the memory of bodies whose sender is not known before all of it has arrived. Each takes what has arrived of it, until it is
+ * answered: what is only announced takes nothing, so that nobody can keep others out without sending.
  */
 export function createBodyBudget({ totalBytes, addressBytes }: BodyBudgetOptions) {
   const byAddress = new Map<string, number>();
   let taken = 0;
   return {
-    /** @throws CairnError `rate_limited` */
-    take(address: string, bytes: number): () => void {
-      const own = byAddress.get(address) ?? 0;
-      if (taken + bytes > totalBytes || own + bytes > addressBytes)
-        throw new CairnError('rate_limited', 'Other deliveries are still being received, and take the memory for them', {
-          details: { retryAfterSeconds: 5 },
-        });
-      taken += bytes;
-      byAddress.set(address, own + bytes);
-      let isGiven = false;
-      return () => {
-        if (isGiven) return;
-        isGiven = true;
-        taken -= bytes;
-        const left = (byAddress.get(address) ?? bytes) - bytes;
-        if (left > 0) byAddress.set(address, left);
-        else byAddress.delete(address);
+    open(address: string) {
+      let held = 0;
+      return {
+        /** @throws CairnError `rate_limited` */
+        take(bytes: number): void {
+          const own = byAddress.get(address) ?? 0;
+          if (taken + bytes > totalBytes || own + bytes > addressBytes)
+            throw new CairnError('rate_limited', 'Other deliveries are still being received, and take the memory for them', {
+              details: { retryAfterSeconds: 5 },
+            });
+          taken += bytes;
+          held += bytes;
+          byAddress.set(address, own + bytes);
+        },
+        giveBack(): void {
+          taken -= held;
+          const left = (byAddress.get(address) ?? held) - held;
+          held = 0;
+          if (left > 0) byAddress.set(address, left);
+          else byAddress.delete(address);
+        },
       };
     },
     taken: () => taken,

@@ -118,10 +118,14 @@ describe('a delivery', () => {
     });
     expect(await deliverSigned(trigger, '{"zen":"x"}', { event: 'ping' })).toMatchObject({ status: 200, outcome: 'ignored' });
     expect(await deliverSigned(trigger, '{"ref":1}')).toMatchObject({ status: 400, outcome: 'invalid_request' });
+    // A name that would lead elsewhere at the code host.
+    const elsewhere = push({ repository: { full_name: 'example/../victim/secret' } });
+    expect(await deliverSigned(trigger, elsewhere)).toMatchObject({ status: 400, outcome: 'invalid_request' });
     expect(await deliverSigned(trigger, 'not json')).toMatchObject({ status: 400 });
     const { json } = await call('viewer', 'GET', `/v1/triggers/${trigger.name}/deliveries`, { query: { outcome: 'refused' } });
     expect(json.items).toMatchObject([
       { key: null },
+      { key: null, reason: expect.stringContaining('repository.full_name') },
       { key: null, reason: expect.stringContaining('it is not a delivery of GitHub: ref') },
     ]);
   });
@@ -379,15 +383,20 @@ describe('bounds', () => {
 
   test('bodies share a budget, of which one address gets a part', () => {
     const budget = createBodyBudget({ totalBytes: 100, addressBytes: 60 });
-    const first = budget.take('a', 60);
-    expect(() => budget.take('a', 1)).toThrow('Other deliveries');
-    const second = budget.take('b', 40);
-    expect(() => budget.take('c', 1)).toThrow('Other deliveries');
-    first();
-    first();
+    const [first, second, idle] = [budget.open('a'), budget.open('b'), budget.open('c')];
+    first.take(25);
+    first.take(35);
+    expect(() => first.take(1)).toThrow('Other deliveries');
+    expect(() => budget.open('a').take(1)).toThrow('Other deliveries');
+    // One that has sent nothing yet keeps nobody out.
+    second.take(40);
+    expect(() => idle.take(1)).toThrow('Other deliveries');
+    first.giveBack();
+    first.giveBack();
     expect(budget.taken()).toBe(40);
-    second();
-    budget.take('a', 60)();
+    second.giveBack();
+    idle.take(60);
+    idle.giveBack();
     expect(budget.taken()).toBe(0);
   });
 

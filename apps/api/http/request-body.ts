@@ -25,7 +25,8 @@ export function readJsonBodies(app: App, { maxBytes, timeoutMs, bounds }: JsonBo
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: IncomingMessage) => {
     const { rawBytes } = request.routeOptions.config;
-    if (rawBytes !== undefined) return readWhole(payload, { maxBytes: rawBytes, timeoutMs: Math.min(rawTimeoutMs, timeoutMs) });
+    if (rawBytes !== undefined)
+      return readWhole(payload, { maxBytes: rawBytes, timeoutMs: Math.min(rawTimeoutMs, timeoutMs), onBytes: request.onBodyBytes });
     const whole = await readWhole(payload, { maxBytes, timeoutMs });
     const text = textOf(whole);
     if (text.trim() === '') return undefined;
@@ -45,7 +46,7 @@ const rawTimeoutMs = 10_000;
 
 async function readWhole(
   payload: IncomingMessage,
-  { maxBytes, timeoutMs }: Pick<JsonBodyLimits, 'maxBytes' | 'timeoutMs'>,
+  { maxBytes, timeoutMs, onBytes }: Pick<JsonBodyLimits, 'maxBytes' | 'timeoutMs'> & { onBytes?: FastifyRequest['onBodyBytes'] },
 ): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -54,6 +55,7 @@ async function readWhole(
     for await (const chunk of payload.iterator({ destroyOnReturn: false })) {
       bytes += chunk.length;
       if (bytes > maxBytes) throw tooLarge(maxBytes, 'more');
+      onBytes?.(chunk.length);
       chunks.push(chunk);
     }
   } catch (error) {
@@ -97,6 +99,10 @@ function jsonFault(text: string): string {
 }
 
 declare module 'fastify' {
+  interface FastifyRequest {
+    /** Called with the bytes of each piece of a raw body as it arrives; what it throws is the answer. */
+    onBodyBytes?: ((bytes: number) => void) | undefined;
+  }
   interface FastifyContextConfig {
     /** The route accepts a binary body of at most this many bytes; its handler gets a stream. */
     maxOctets?: number;

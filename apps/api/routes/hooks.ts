@@ -57,8 +57,9 @@ export function hookRoutes(app: App, { engine, load, bounds, metrics, log }: Api
         const name = safeName.safeParse((request.params as { trigger: unknown }).trigger);
         if (!name.success) throw new CairnError('not_found', 'There is no such trigger; its address ends with its name');
         request.trigger = await load.firstReads(`trigger ${name.data}`, () => engine.findTrigger(name.data));
-        const giveBack = bodies.take(request.ip, Number(request.headers['content-length'] ?? maxHookBytes));
-        onceOver(reply, giveBack);
+        const memory = bodies.open(request.ip);
+        request.onBodyBytes = (bytes) => memory.take(bytes);
+        onceOver(reply, () => memory.giveBack());
         return payload;
       },
     },

@@ -67,6 +67,7 @@ describe('POST /v1/runs', () => {
     const tooMany = Object.fromEntries(Array.from({ length: 17 }, (_, n) => [`k${n}`, 'v']));
     for (const wrong of [
       { labels: { 'a b': 'c' } },
+      { source: { ...source, repository: 'example/../other/repository' } },
       { labels: { a: '-' } },
       { labels: tooMany },
       { group: '../up' },

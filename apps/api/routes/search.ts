@@ -1,11 +1,14 @@
-import { Readable } from 'node:stream';
+import { addAbortSignal, Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { CairnError, callerActions, maxPictureBytes, pictureSearchQuery, pictureSearchView } from '@cairn/contract';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
+import { incompleteBody } from '../http/request-body.ts';
 import { problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
+
+const uploadMs = 30_000;
 
 export function searchRoutes(app: App, { searchByPicture }: ApiDeps): void {
   app.post(
@@ -28,7 +31,10 @@ export function searchRoutes(app: App, { searchByPicture }: ApiDeps): void {
       const { body, query } = request;
       if (!(body instanceof Readable))
         throw new CairnError('invalid_request', 'The picture is missing: send it as application/octet-stream');
-      const picture = await buffer(body);
+      // Its sender holds the place of a search, of which there are few.
+      const picture = await buffer(addAbortSignal(AbortSignal.timeout(uploadMs), body)).catch((error: unknown) => {
+        throw incompleteBody(error);
+      });
       if (picture.length === 0) throw new CairnError('invalid_request', 'The picture has no bytes');
       return searchByPicture({ projectId: callerOf(request).projectId, ...query, picture, signal: closedSignal(reply) });
     },

@@ -6,7 +6,8 @@ import type { Try } from './outcome.ts';
 /** A state that both code hosts have: `error` is a run that failed or was cancelled, `failure` one whose gate did not pass. */
 export type CommitStatus = { state: 'pending' | 'success' | 'failure' | 'error'; context: string; description: string; url: string | null };
 
-export type Comment = { id: number; body: string; isOwn: boolean };
+/** `isCertain`: the user of the token is known, and wrote it. */
+export type Comment = { id: number; body: string; isOwn: boolean; isCertain: boolean };
 
 /** The calls of a code host for one repository. Each throws {@link CallFailed}. */
 export type CodeHostCalls = {

@@ -43,6 +43,7 @@ export function githubCalls({ url, token, repository, clock, signal }: Repositor
         id,
         body: body ?? '',
         isOwn: own === null ? author?.type === 'Bot' : author?.id === own,
+        isCertain: own !== null,
       }));
     },
     async addComment(pullRequest, body) {

@@ -42,7 +42,7 @@ export function gitlabCalls({ url, token, repository, clock, signal }: Repositor
       const own = await self;
       const path = `${notes(pullRequest)}?per_page=100&page=${page}&order_by=created_at&sort=asc`;
       const found = await askHost({ what: 'list the comments', method: 'GET', url: path, answer: z.array(note) }, options);
-      return found.map(({ id, body, author }) => ({ id, body, isOwn: author.id === own.id }));
+      return found.map(({ id, body, author }) => ({ id, body, isOwn: author.id === own.id, isCertain: true }));
     },
     async addComment(pullRequest, body) {
       const call = { what: 'write the comment', method: 'POST', url: notes(pullRequest), body: { body }, answer: made } as const;

@@ -51,9 +51,9 @@ test('a run sets a commit status and writes one comment, which follows its steps
   const { name } = await harness.run(runId);
   const page = `https://cairn.example.org/runs/${runId}`;
   expect(host.statuses).toEqual([
-    { commit: source.commit, state: 'pending', context: 'cairn/small', description: `${name} is queued, 3 steps`, target_url: page },
+    { commit: source.commit, state: 'pending', context: 'cairn/run/small', description: `${name} is queued, 3 steps`, target_url: page },
   ]);
-  expect(textsOf({ host })[0]).toMatch(new RegExp(`^<!-- cairn [0-9a-f-]{36} small -->\n### \\[${name}\\]\\(${page}\\): queued\n`));
+  expect(textsOf({ host })[0]).toMatch(new RegExp(`^<!-- cairn [0-9a-f-]{36} run%2Fsmall -->\n### \\[${name}\\]\\(${page}\\): queued\n`));
   const commentWrites = () => writes().filter((write) => write.includes('comments'));
   const written = commentWrites().length;
   await harness.play(runId, 'prepare');
@@ -122,7 +122,7 @@ test('controllers that send the same report write one comment; copies of its mar
   const pullRequest = source.pullRequest ?? 0;
   // More than a page of talk, with a forged report in it.
   for (let index = 0; index < 130; index += 1) add({ pullRequest, body: `remark ${index}`, user: { id: 1, type: 'User' } });
-  add({ pullRequest, body: `<!-- cairn ${uid} small -->\nall is well`, user: { id: 666, type: 'User' } });
+  add({ pullRequest, body: `<!-- cairn ${uid} run%2Fsmall -->\nall is well`, user: { id: 666, type: 'User' } });
   const due = await sender.due();
   await Promise.all([...due, ...due, ...due].map(sender.sendOne));
   const own = () => host.comments.filter(({ user }) => user.id === 7);
@@ -211,7 +211,10 @@ test('GitLab gets the same, and a state that it has already is no failure', asyn
   expect(await harness.prisma.delivery.findFirst({ where: { event: 'status' } })).toMatchObject({ state: 'delivered', failures: 0 });
   await harness.engine.cancelRun(runId, ada, '');
   await sender.pass(2 * minute);
-  expect(gitlab.host.statuses.map(({ state, context }) => `${context} ${state}`)).toEqual(['cairn/small running', 'cairn/small failed']);
+  expect(gitlab.host.statuses.map(({ state, context }) => `${context} ${state}`)).toEqual([
+    'cairn/run/small running',
+    'cairn/run/small failed',
+  ]);
   expect(textsOf(gitlab)).toEqual([expect.stringContaining(': cancelled\n')]);
   expect((await harness.prisma.delivery.findMany()).map(({ state }) => state)).toEqual(['delivered', 'delivered']);
   // Neither a repository that no code host has, nor a run without a commit, is reported.

@@ -4,7 +4,7 @@ import type { ClaimedDelivery } from '@cairn/engine';
 import { reportBody } from '@cairn/engine';
 import { plural, runComment } from '@cairn/runtime';
 import { z } from 'zod';
-import { CallFailed, type CodeHostCalls, type CommitStatus } from './code-host.ts';
+import { CallFailed, type CodeHostCalls, type Comment, type CommitStatus } from './code-host.ts';
 import type { Try } from './outcome.ts';
 
 export type ReportOptions = {
@@ -92,7 +92,8 @@ async function sendComment(delivery: ClaimedDelivery, about: About, shown: Shown
   const known = delivery.failures > 0 ? undefined : sentComment.safeParse(delivery.remote).data?.comment;
   if (known !== undefined && (await changed(calls, pullRequest, known, text))) return done(known, 'changed');
   const [own, ...others] = await findComments(calls, pullRequest, marker);
-  for (const { id } of others) await calls.removeComment(pullRequest, id);
+  // Where the token's user is unknown, another program's comment may look like one of these.
+  for (const { id, isCertain } of others) if (isCertain) await calls.removeComment(pullRequest, id);
   if (own !== undefined) {
     if (own.body !== text) await calls.changeComment(pullRequest, own.id, text);
     return done(own.id, 'changed');
@@ -117,7 +118,7 @@ const mostPages = 30;
 
 /** The service's own comments with the marker, oldest first. Comments of others that copied the marker are left alone. */
 async function findComments(calls: CodeHostCalls, pullRequest: number, marker: string) {
-  const found: { id: number; body: string }[] = [];
+  const found: Comment[] = [];
   for (let page = 1; page <= mostPages; page += 1) {
     const comments = await calls.listComments(pullRequest, page);
     found.push(...comments.filter(({ body, isOwn }) => isOwn && body.startsWith(marker)));

@@ -1,4 +1,4 @@
-import type { ImageLocation } from './image-reader.ts';
+import { type ImageLocation, largestImageBytes } from './image-reader.ts';
 
 /** Bytes of a tar that are requested together, with the headers of their images. */
 export type TarRange = { tar: string; start: number; end: number; images: ImageLocation[] };
@@ -15,12 +15,12 @@ export type RangeLimits = {
 /** A few in flight fill a fast network, and 8 children keep them in a few hundred MiB. */
 export const rangeLimits: RangeLimits = { bytes: 8 * 2 ** 20, gapBytes: 2 ** 18 };
 
-/** Cuts images, in the order in which they are read, into ranges of their tars. Images that are in no tar, or empty, have none. */
+/** Cuts images, in the order in which they are read, into ranges of their tars. Images that are in no tar, empty or too large have none. */
 export function planRanges(images: readonly ImageLocation[], limits: RangeLimits = rangeLimits): TarRange[] {
   const ranges: TarRange[] = [];
   for (const image of images) {
     const { tar, offset, size } = image;
-    if (!tar || typeof offset !== 'number' || !size) continue;
+    if (!tar || typeof offset !== 'number' || !size || size > largestImageBytes) continue;
     const [start, end] = [Math.max(0, offset - headerBytes), offset + size];
     const last = ranges.at(-1);
     const fits = last?.tar === tar && start >= last.end && start - last.end <= limits.gapBytes && end - last.start <= limits.bytes;

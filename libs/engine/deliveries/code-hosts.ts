@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { CairnError, type CodeHostRequest } from '@cairn/contract';
 import { inTransaction, isUniqueViolation, type Transaction } from '@cairn/db';
 import { newId, requireDeliveryHost } from '@cairn/runtime';
@@ -53,7 +54,8 @@ export async function removeCodeHost(ctx: EngineContext, name: string, actor: Ac
 /** A token is sent in each request. Only on this machine nobody else can read it. */
 function requireEncryption(url: string): void {
   const { protocol, hostname } = new URL(url);
-  if (protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')) return;
+  if (protocol === 'https:' || hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.')))
+    return;
   throw new CairnError('invalid_request', `The token would be sent to ${hostname} unencrypted`, {
     details: { remedy: 'Use the https address of the code host.' },
   });

@@ -1,10 +1,10 @@
-import { isEndedStep, type RunOrigin, type RunSource, stepState } from '@cairn/contract';
+import { isEndedStep, type RunOrigin, type RunSource, repositoryPath, stepState } from '@cairn/contract';
 import { z } from 'zod';
 
 /** What a report is about: the newest run of its recipe or trigger for a commit, or for a pull request. */
 export const reportBody = z.object({
   runId: z.string(),
-  repository: z.string(),
+  repository: repositoryPath,
   commit: z.string(),
   pullRequest: z.number().int().nullable(),
   /** What the commit status is called, and what tells the comment from those of other recipes: the trigger, the schedule or the recipe. */
@@ -51,15 +51,16 @@ export function reportsOf(
   return [...(changesRun ? [status] : []), ...(pullRequest !== null && (changesRun || events.some(endsStep)) ? [comment] : [])];
 }
 
+/** A name of a trigger has no slash: nobody can submit a run whose status replaces that of a trigger. */
 function contextOf(recipeName: string, origin: RunOrigin): string {
   switch (origin.kind) {
     case 'trigger':
       return origin.trigger;
     case 'schedule':
     case 'dataset':
-      return origin.schedule;
+      return `schedule/${origin.schedule}`;
     case 'person':
-      return recipeName;
+      return `run/${recipeName}`;
   }
 }
 

@@ -88,8 +88,12 @@ export async function recordDelivery(
       return count > 0;
     }
     case 'failed': {
-      const data = { state: 'failed', endedAt: now, answer: toJson(outcome.answer), failures: { increment: 1 } };
-      return (await prisma.delivery.updateMany({ where: own, data })).count > 0;
+      // What was written meanwhile is newer than what was refused.
+      const count = await prisma.$executeRaw`
+        update delivery set state = case when version = ${version} then 'failed' else 'pending' end, not_before = ${now},
+          ended_at = ${now}, failures = failures + 1, answer = ${answer}::jsonb
+         where id = ${own.id} and attempts = ${attempts} and state = 'pending'`;
+      return count > 0;
     }
     case 'retry': {
       const data = { notBefore: outcome.at, answer: toJson(outcome.answer), failures: { increment: 1 } };

@@ -27,13 +27,13 @@ export async function serveTimers(ctx: EngineContext, lead: Leadership, now = ne
       await ctx.prisma.timer.deleteMany({ where: { name: timer.name } });
       continue;
     }
-    const job = jobOf(schedule, timer, now);
     try {
+      const job = jobOf(schedule, timer, now);
       const last = timer.tries < maxTries ? await start(ctx, schedule, job, now) : gaveUp(job, now);
       await finish(ctx, lead, { schedule, timer, last, now });
     } catch (error) {
       if (isCairnError(error, 'superseded')) throw error;
-      ctx.log.warn({ err: error, schedule: schedule.name, due: job.due }, 'a run of a schedule could not be submitted; trying again');
+      ctx.log.warn({ err: error, schedule: schedule.name, due: timer.dueAt }, 'a run of a schedule could not be submitted; trying again');
       await postpone(ctx, lead, timer, now);
     }
   }
@@ -61,7 +61,8 @@ async function start(ctx: EngineContext, schedule: Schedule, { key, origin, due,
   const made = await ctx.prisma.run.count({ where: { projectId, idempotencyKey: key } });
   if (overlap === 'skip' && made === 0) {
     const live = await ctx.prisma.run.findFirst({
-      where: { projectId, group: request.group ?? null, state: { in: liveRunStates } },
+      // A run that its budget holds is not in the group.
+      where: { projectId, group: request.group ?? null, state: { in: liveRunStates }, OR: [{ hold: null }, { hold: { not: 'budget' } }] },
       select: { id: true, name: true },
     });
     if (live !== null) {

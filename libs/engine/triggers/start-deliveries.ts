@@ -85,7 +85,16 @@ export async function startAcceptedDeliveries(ctx: EngineContext, signal: AbortS
   });
   for (const { id } of due) {
     if (signal.aborted) return;
-    await startDelivery(ctx, id);
+    try {
+      await startDelivery(ctx, id);
+    } catch (error) {
+      // Later, so that it does not keep the others from being started.
+      ctx.log.error({ err: error, delivery: id }, 'the run of a delivery could not be started; trying again');
+      await ctx.prisma.$executeRaw`
+        update hook_delivery set tries = tries + 1, not_before = now() + interval '1 minute',
+               outcome = case when tries >= ${maxTries} then 'failed' else outcome end
+         where id = ${id} and outcome = 'accepted'`;
+    }
   }
 }
 
