@@ -21,6 +21,9 @@ const { api, call, prisma, secrets, harness } = await openTestApi();
 const url = await api.listen({ host: '127.0.0.1', port: 0 });
 const folder = await mkdtemp(join(tmpdir(), 'cairn-schemathesis-'));
 afterAll(() => rm(folder, { recursive: true }));
+// Without a folder of images, one of them would be answered as a fault of the storage.
+const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
+await prisma.dataset.updateMany({ data: { source } });
 
 // Existing resources: an ended run, a run with running attempts that report, imported weights.
 const finished = await harness.submit({ name: 'finished' });
@@ -81,15 +84,19 @@ const checks = [
 
 const args = [
   ...['--config-file', join(folder, 'schemathesis.toml'), 'run', `${url}/openapi.json`],
-  ...['--checks', checks.join(), '--phases', 'examples,coverage,fuzzing', '--max-examples', String(examples), '--seed', '1'],
+  ...['--checks', checks.join(), '--max-examples', String(examples), '--seed', '1'],
   ...['--suppress-health-check', 'all', '--warnings', 'off', '--no-color', '--output-sanitize', 'false'],
 ];
 
 beforeAll(() => writeFile(join(folder, 'schemathesis.toml'), configuration()));
 
+/** Only an admin's calls get to every handler: those at the bounds of the schemas, 150 an operation, are made once. */
+const phases: Record<TokenRole, string> = { viewer: 'examples,fuzzing', submitter: 'examples,fuzzing', admin: 'examples,coverage,fuzzing' };
+
 // The lowest role first: it changes nothing.
 test.each<TokenRole>(['viewer', 'submitter', 'admin'])('calls of a %s get documented responses, and never a 5xx', async (role) => {
-  const child = spawn(trainerPython(), ['-I', '-m', 'schemathesis.cli', ...args, '--header', `Authorization: Bearer ${secrets[role]}`], {
+  const ofRole = ['--phases', phases[role], '--header', `Authorization: Bearer ${secrets[role]}`];
+  const child = spawn(trainerPython(), ['-I', '-m', 'schemathesis.cli', ...args, ...ofRole], {
     cwd: folder,
     env: bareEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe'],
