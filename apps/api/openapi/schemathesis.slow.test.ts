@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import type { TokenRole } from '@cairn/contract';
+import { imageSplits, type TokenRole } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import { bareEnvironment, trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -21,7 +21,8 @@ const { api, call, prisma, secrets, harness } = await openTestApi();
 const url = await api.listen({ host: '127.0.0.1', port: 0 });
 const folder = await mkdtemp(join(tmpdir(), 'cairn-schemathesis-'));
 afterAll(() => rm(folder, { recursive: true }));
-// Without a folder of images, one of them would be answered as a fault of the storage.
+// Without folders of images, asking for one would be answered as a fault of the storage.
+for (const split of imageSplits) await mkdir(join(folder, split, 'a'), { recursive: true });
 const source = { kind: 'folder', root: folder, metadata: folder, countries: null };
 await prisma.dataset.updateMany({ data: { source } });
 
