@@ -26,7 +26,7 @@ import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import type { App } from '../http/bare-app.ts';
 import { problems, stepParams } from '../http/route-schemas.ts';
-import { readRejected } from '../images/read-rejected.ts';
+import { readRejected } from '../images/read-neighbours.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** The shard and the row in its file of the next rejected image. */
