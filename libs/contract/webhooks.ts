@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { budgetState } from './budgets.ts';
 import { aliasAction } from './catalogue.ts';
 import { gateVerdict, judgement } from './gates.ts';
+import { budgetState } from './ledger.ts';
 import { idOf, safeName, timestamp } from './names.ts';
 import { runOrigin, runSource } from './origin.ts';
 import { outgoingDeliveryView, serviceUrl } from './outgoing-deliveries.ts';
