@@ -33,7 +33,6 @@ export * from './run-comparison.ts';
 export * from './run-detail.ts';
 export * from './schedules.ts';
 export * from './scores.ts';
-export * from './session.ts';
 export * from './setting-path.ts';
 export * from './settings.ts';
 export * from './states.ts';
