@@ -8,7 +8,6 @@ export * from './errors.ts';
 export * from './events.ts';
 export * from './extract-alone.ts';
 export * from './extraction.ts';
-export * from './failure-signals.ts';
 export * from './feature-files.ts';
 export * from './gates.ts';
 export * from './hook-payloads.ts';
