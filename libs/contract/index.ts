@@ -12,7 +12,6 @@ export * from './feature-files.ts';
 export * from './gates.ts';
 export * from './hook-payloads.ts';
 export * from './internal.ts';
-export * from './known-counts.ts';
 export * from './ledger.ts';
 export * from './lineage.ts';
 export * from './logs.ts';
