@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { imageSource } from './internal.ts';
-import { fileName, idOf, modelReferencePattern, safeName, sha256Hex, timestamp } from './names.ts';
-import { largestInt4, wholeNumber } from './numbers.ts';
+import { fileName, idOf, largestInt4, modelReferencePattern, safeName, sha256Hex, timestamp, wholeNumber } from './names.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
 import { backbone, weightsExtent } from './settings.ts';

@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { idOf, sha256Hex, timestamp } from './names.ts';
-import { largestInt4 } from './numbers.ts';
+import { idOf, largestInt4, sha256Hex, timestamp } from './names.ts';
 import { writtenText } from './text.ts';
 
 // The curves and the checkpoints of a training stage.

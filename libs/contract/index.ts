@@ -17,8 +17,6 @@ export * from './lineage.ts';
 export * from './logs.ts';
 export * from './names.ts';
 export * from './neighbours.ts';
-export * from './numbers.ts';
-export * from './object-key.ts';
 export * from './origin.ts';
 export * from './outgoing-deliveries.ts';
 export * from './recipe.ts';

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { imageId } from './catalogue.ts';
-import { evaluationReference, idOf } from './names.ts';
-import { wholeNumber } from './numbers.ts';
+import { evaluationReference, idOf, wholeNumber } from './names.ts';
 import { anyOf } from './rest.ts';
 import { evaluationView, queryScoreRow } from './scores.ts';
 import { artifactKind, stepKind } from './states.ts';

@@ -2,8 +2,7 @@ import { z } from 'zod';
 import { aliasAction } from './catalogue.ts';
 import { gateVerdict, judgement } from './gates.ts';
 import { budgetState } from './ledger.ts';
-import { idOf, safeName, timestamp } from './names.ts';
-import { wholeNumber } from './numbers.ts';
+import { idOf, safeName, timestamp, wholeNumber } from './names.ts';
 import { runOrigin, runSource } from './origin.ts';
 import { page, pageQuery } from './rest.ts';
 

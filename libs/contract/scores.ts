@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { evaluationReference, idOf, timestamp } from './names.ts';
-import { largestInt4, wholeNumber } from './numbers.ts';
+import { evaluationReference, idOf, largestInt4, timestamp, wholeNumber } from './names.ts';
 import { page, pageQuery } from './rest.ts';
 
 // Scores of queries, and comparisons of two evaluations. Averages and shares are from 0 to 1.
