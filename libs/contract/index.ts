@@ -20,7 +20,6 @@ export * from './neighbours.ts';
 export * from './origin.ts';
 export * from './outgoing-deliveries.ts';
 export * from './recipe.ts';
-export * from './recipe-schema.ts';
 export * from './rerank-settings.ts';
 export * from './rest.ts';
 export * from './retention.ts';
