@@ -16,7 +16,6 @@ export * from './ledger.ts';
 export * from './lineage.ts';
 export * from './logs.ts';
 export * from './names.ts';
-export * from './neighbours.ts';
 export * from './origin.ts';
 export * from './outgoing-deliveries.ts';
 export * from './recipe.ts';
