@@ -21,7 +21,6 @@ export {
   versionNamed,
   weightsViewOf,
 } from './read/catalogue.ts';
-export { listCheckpoints } from './read/checkpoints.ts';
 export { compareRuns, differencesOf } from './read/compare-runs.ts';
 export { readDatasetUsage } from './read/dataset-usage.ts';
 export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shardStarts } from './read/evaluation-lineage.ts';
@@ -44,7 +43,7 @@ export {
 } from './read/outgoing-deliveries.ts';
 export { decodeCursor, encodeCursor } from './read/page-cursor.ts';
 export { readLog } from './read/read-log.ts';
-export { readMetrics } from './read/read-metrics.ts';
+export { listCheckpoints, readMetrics } from './read/read-metrics.ts';
 export { getSchedule, listSchedules } from './read/schedules.ts';
 export { findSearchableModel, type SearchableModel } from './read/searchable-models.ts';
 export { listRejectedFiles, type RejectedFile, readShardGrid } from './read/shard-grid.ts';
