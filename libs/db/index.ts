@@ -21,12 +21,11 @@ export {
   versionNamed,
   weightsViewOf,
 } from './read/catalogue.ts';
-export { compareRuns, differencesOf } from './read/compare-runs.ts';
 export { readDatasetUsage } from './read/dataset-usage.ts';
 export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shardStarts } from './read/evaluation-lineage.ts';
 export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { loadFleetWork } from './read/fleet-work.ts';
-export { getRun } from './read/get-run.ts';
+export { compareRuns, differencesOf, getRun, readTimeline } from './read/get-run.ts';
 export { readLedger } from './read/ledger.ts';
 export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
@@ -49,6 +48,5 @@ export { findSearchableModel, type SearchableModel } from './read/searchable-mod
 export { listRejectedFiles, type RejectedFile, readShardGrid } from './read/shard-grid.ts';
 export type { AdmissionSource } from './read/step-views.ts';
 export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
-export { readTimeline } from './read/timeline.ts';
 export { listDeliveries, listTriggers, readTrigger } from './read/triggers.ts';
 export { type AdmissionView, type Leader, loadAdmission, loadFleet, loadLeader, loadWaiting, type Waiting } from './read/waiting.ts';
