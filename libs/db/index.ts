@@ -22,8 +22,16 @@ export {
   weightsViewOf,
 } from './read/catalogue.ts';
 export { readDatasetUsage } from './read/dataset-usage.ts';
-export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shardStarts } from './read/evaluation-lineage.ts';
-export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
+export {
+  datasetOfRun,
+  type FoundEvaluation,
+  findEvaluation,
+  listJudgements,
+  loadLineage,
+  type MadeArtifact,
+  modelsOfEvaluation,
+  shardStarts,
+} from './read/evaluations.ts';
 export { loadFleetWork } from './read/fleet-work.ts';
 export { compareRuns, differencesOf, getRun, readTimeline } from './read/get-run.ts';
 export { readLedger } from './read/ledger.ts';

@@ -28,8 +28,8 @@ import {
   removedColumn,
   scoresColumn,
 } from './columns.ts';
+import { scoresOf } from './evaluations.ts';
 import type { HoldReason } from './holds.ts';
-import { scoresOf } from './scores.ts';
 import { type AdmissionView, blockersOf, loadAdmission, needsAdmission, type StepSituation, waitingReasonOf } from './waiting.ts';
 
 /** Provides the reasons of waiting steps; the api passes one that shares an evaluation between its requests. */
