@@ -39,7 +39,7 @@ export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns, readRunsPosition } from './read/list-runs.ts';
 export { readLogLines, searchLog } from './read/log-lines.ts';
-export { type FoundCard, findModelCard } from './read/model-card.ts';
+export { type FoundCard, findModelCard, findSearchableModel, type SearchableModel } from './read/models.ts';
 export {
   getCodeHost,
   getOutgoingDelivery,
@@ -52,7 +52,6 @@ export { decodeCursor, encodeCursor } from './read/page-cursor.ts';
 export { readLog } from './read/read-log.ts';
 export { listCheckpoints, readMetrics } from './read/read-metrics.ts';
 export { getSchedule, listSchedules } from './read/schedules.ts';
-export { findSearchableModel, type SearchableModel } from './read/searchable-models.ts';
 export { listRejectedFiles, type RejectedFile, readShardGrid } from './read/shard-grid.ts';
 export type { AdmissionSource } from './read/step-views.ts';
 export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
