@@ -32,7 +32,6 @@ export {
   modelsOfEvaluation,
   shardStarts,
 } from './read/evaluations.ts';
-export { loadFleetWork } from './read/fleet-work.ts';
 export { compareRuns, differencesOf, getRun, readTimeline } from './read/get-run.ts';
 export { readLedger } from './read/ledger.ts';
 export { modelLineage, runLineage } from './read/lineage.ts';
@@ -52,7 +51,7 @@ export { decodeCursor, encodeCursor } from './read/page-cursor.ts';
 export { readLog } from './read/read-log.ts';
 export { listCheckpoints, readMetrics } from './read/read-metrics.ts';
 export { getSchedule, listSchedules } from './read/schedules.ts';
-export { listRejectedFiles, type RejectedFile, readShardGrid } from './read/shard-grid.ts';
+export { listRejectedFiles, loadFleetWork, type RejectedFile, readShardGrid } from './read/shard-grid.ts';
 export type { AdmissionSource } from './read/step-views.ts';
 export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
 export { listDeliveries, listTriggers, readTrigger } from './read/triggers.ts';
