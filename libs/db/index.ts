@@ -5,7 +5,6 @@ export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
 export { type ArtifactFile, fileOfArtifact, findLists } from './read/artifact-files.ts';
 export { readAttention } from './read/attention.ts';
-export { type BudgetUse, isOfBudget, monthOf, readBudgets } from './read/budgets.ts';
 export {
   currentAliases,
   datasetViewOf,
@@ -33,7 +32,7 @@ export {
   shardStarts,
 } from './read/evaluations.ts';
 export { compareRuns, differencesOf, getRun, readTimeline } from './read/get-run.ts';
-export { readLedger } from './read/ledger.ts';
+export { type BudgetUse, isOfBudget, monthOf, readBudgets, readLedger } from './read/ledger.ts';
 export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns, readRunsPosition } from './read/list-runs.ts';
