@@ -3,11 +3,13 @@ export { Prisma, PrismaClient, type Schedule, type Timer, type Token } from './g
 export * from './listen.ts';
 export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
-export { type ArtifactFile, fileOfArtifact, findLists } from './read/artifact-files.ts';
 export { readAttention } from './read/attention.ts';
 export {
+  type ArtifactFile,
   currentAliases,
   datasetViewOf,
+  fileOfArtifact,
+  findLists,
   getArtifact,
   getDataset,
   getWeights,

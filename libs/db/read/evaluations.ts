@@ -14,8 +14,7 @@ import {
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Judgement } from '../generated/client.ts';
-import type { ArtifactWithFiles } from './artifact-files.ts';
-import { versionNamed } from './catalogue.ts';
+import { type ArtifactWithFiles, versionNamed } from './catalogue.ts';
 import { artifactFilesColumn, isoTime, needsColumn, readColumn, readRows, recordColumn, textsColumn } from './columns.ts';
 
 /** An evaluation, and its file of scores by query; null in one of an earlier release. */

@@ -2,8 +2,7 @@ import { type ArtifactKind, artifactKind, CairnError, type ModelCard, modelDetai
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
-import { type ArtifactFile, type ArtifactWithFiles, fileOfArtifact } from './artifact-files.ts';
-import { currentAliases, versionNamed } from './catalogue.ts';
+import { type ArtifactFile, type ArtifactWithFiles, currentAliases, fileOfArtifact, versionNamed } from './catalogue.ts';
 import { artifactFilesColumn, isoTime, readColumn, recordColumn, scoresColumn, textsColumn } from './columns.ts';
 
 /** The card of a version, and where its registration's Markdown is; null where it was not stored. */

@@ -12,7 +12,7 @@ import {
 } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
-import { fileOfArtifact } from './artifact-files.ts';
+import { fileOfArtifact } from './catalogue.ts';
 import { isoTime, isoTimeOrNull, readColumn, readRows } from './columns.ts';
 import type { AdmissionSource } from './step-views.ts';
 import { findStepRow, type StepArgs } from './steps.ts';
