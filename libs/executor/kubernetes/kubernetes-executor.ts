@@ -11,7 +11,7 @@ import { type AttemptView, attemptViews, avoidable, identityOf, isOver, newestVi
 import { diagnose, isTerminal } from './pod-failure.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 import { findOrphans, reap, secretsOf } from './reaper.ts';
-import { watchCluster } from './watch-cluster.ts';
+import { watchCluster } from './watched-list.ts';
 
 export type KubernetesExecutorOptions = PoolIdentity & {
   settings: KubernetesPoolSettings;
