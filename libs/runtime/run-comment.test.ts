@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { markdownCode, markdownTable, markdownText } from './markdown.ts';
+import { markdownCode, markdownTable, markdownText } from './run-comment.ts';
 
 test.each([
   ['BSD-3-Clause', 'BSD-3-Clause'],
