@@ -1,6 +1,5 @@
 export * from './artifacts.ts';
 export * from './object-store.ts';
 export * from './open-store.ts';
-export { openSource } from './sources/open-source.ts';
+export { openSource, type SourceLimits } from './sources/steady-source.ts';
 export type { ExpectedFile, Source, SourceFile } from './sources/source.ts';
-export type { SourceLimits } from './sources/steady-source.ts';
