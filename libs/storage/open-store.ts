@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { openFileStore } from './file-store.ts';
 import type { ObjectStore } from './object-store.ts';
-import { parseS3Location } from './s3-location.ts';
+import { parseS3Location } from './s3-bucket.ts';
 import { openS3Store } from './s3-store.ts';
 
 /** How each scheme of a storage URL is opened. */
