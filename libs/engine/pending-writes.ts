@@ -13,7 +13,7 @@ import type {
 } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
-import { type Announcement, messageInsertion } from './deliveries/announce.ts';
+import { type Announcement, messageInsertion } from './deliveries/sending.ts';
 import { reportInsertion, reportsOf } from './deliveries/reports.ts';
 
 /**
