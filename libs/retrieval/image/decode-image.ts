@@ -1,8 +1,7 @@
 import { CairnError } from '@cairn/contract';
 import sharp, { type OutputInfo, type Sharp } from 'sharp';
 import { type ImageFormat, readJpegHeader, sniffFormat } from './image-header.ts';
-import { orientationOf, type RgbImage, turned } from './orientation.ts';
-import { readTiffDirectory, type TiffDirectory } from './tiff-directory.ts';
+import { orientationOf, type RgbImage, turned, readTiffDirectory, type TiffDirectory } from './orientation.ts';
 import { reasonOf, UnreadableImage } from './unreadable-image.ts';
 import { withinTime } from './within-time.ts';
 
