@@ -7,7 +7,6 @@ export * from './features/prove-shard.ts';
 export * from './features/read-features.ts';
 export * from './features/read-image-ids.ts';
 export * from './features/read-list-rows.ts';
-export * from './features/read-origin.ts';
 export * from './features/shard-files.ts';
 export * from './image/decode-image.ts';
 export { createDecodePool, type DecodePool } from './image/decode-pool.ts';
