@@ -5,7 +5,6 @@ export { normalizeRow } from './features/normalize-row.ts';
 export * from './features/npy.ts';
 export * from './features/prove-shard.ts';
 export * from './features/read-features.ts';
-export * from './features/read-image-ids.ts';
 export * from './features/read-list-rows.ts';
 export * from './features/shard-files.ts';
 export * from './image/decode-image.ts';

@@ -5,7 +5,7 @@ import type { Parquet } from '../parquet/open-parquet.ts';
 import { createImageQueue, type ImageRow, type PreparedImage, type ReadImage } from './image-queue.ts';
 import { normalizeRow } from './normalize-row.ts';
 import { proveShard } from './prove-shard.ts';
-import { readImageIds } from './read-image-ids.ts';
+import { readImageIds } from './id-table.ts';
 import { createShardFiles, type RejectedImage, type ShardFile, type ShardFiles } from './shard-files.ts';
 
 export type ExtractShardOptions<Row extends ImageRow> = {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { BootstrapSettings } from '@cairn/contract';
-import { readImageIds } from '../features/read-image-ids.ts';
+import { readImageIds } from '../features/id-table.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { type BothMaps, bothMaps, scorePredictions } from '../scores/score-predictions.ts';
 import { writeScores } from '../scores/scores-file.ts';
