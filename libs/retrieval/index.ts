@@ -22,7 +22,6 @@ export * from './onnx/node-placement.ts';
 export * from './onnx/open-model.ts';
 export * from './onnx/read-model-facts.ts';
 export * from './parquet/open-parquet.ts';
-export * from './parquet/table.ts';
 export * from './rerank/category-boost.ts';
 export * from './rerank/local-matching.ts';
 export * from './rerank/model-vectors.ts';
