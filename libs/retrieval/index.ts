@@ -20,7 +20,6 @@ export * from './metrics/write-submission.ts';
 export * from './onnx/create-session.ts';
 export * from './onnx/node-placement.ts';
 export * from './onnx/open-model.ts';
-export * from './onnx/read-model-facts.ts';
 export * from './parquet/open-parquet.ts';
 export * from './rerank/category-boost.ts';
 export * from './rerank/local-matching.ts';
