@@ -18,7 +18,6 @@ export * from './metrics/mean-average-precision.ts';
 export * from './metrics/revisited.ts';
 export * from './metrics/write-submission.ts';
 export * from './onnx/create-session.ts';
-export * from './onnx/node-placement.ts';
 export * from './onnx/open-model.ts';
 export * from './parquet/open-parquet.ts';
 export * from './rerank/category-boost.ts';

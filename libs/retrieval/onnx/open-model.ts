@@ -1,7 +1,6 @@
 import { CairnError, preprocessing } from '@cairn/contract';
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
-import { createSession, type Device } from './create-session.ts';
-import type { NodePlacement } from './node-placement.ts';
+import { createSession, type Device, type NodePlacement } from './create-session.ts';
 import { type FileHandle, open } from 'node:fs/promises';
 
 export type OpenModelOptions = {

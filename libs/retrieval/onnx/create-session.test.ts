@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { assertOnCuda } from './node-placement.ts';
+import { assertOnCuda } from './create-session.ts';
 
 const onCuda = { node: 'Conv_0', op: 'Conv', provider: 'CUDAExecutionProvider' };
 
