@@ -13,7 +13,6 @@ export * from './image/preprocess-image.ts';
 export * from './image/unreadable-image.ts';
 export * from './metrics/eval-cbir.ts';
 export * from './metrics/evaluate-neighbours.ts';
-export * from './metrics/ground-truth.ts';
 export * from './metrics/mean-average-precision.ts';
 export * from './metrics/revisited.ts';
 export * from './metrics/write-submission.ts';

@@ -1,4 +1,4 @@
-import { type GroundTruth, indexPredictions, type Predictions } from './ground-truth.ts';
+import { type GroundTruth, indexPredictions, type Predictions } from './mean-average-precision.ts';
 
 /** The ranks for CMC, precision and recall. */
 export const metricRanks = [1, 5, 10, 20, 100] as const;

@@ -6,7 +6,7 @@ import { type BothMaps, bothMaps, scorePredictions } from '../scores/score-predi
 import { writeScores } from '../scores/scores-file.ts';
 import { readNeighbours } from '../search/neighbours-file.ts';
 import type { AtRanks } from './eval-cbir.ts';
-import { readGroundTruth } from './ground-truth.ts';
+import { readGroundTruth } from './mean-average-precision.ts';
 import { writeSubmission } from './write-submission.ts';
 
 export type EvaluateNeighboursOptions = {

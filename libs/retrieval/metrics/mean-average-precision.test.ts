@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { GroundTruth, Usage } from './ground-truth.ts';
-import { meanAveragePrecision } from './mean-average-precision.ts';
+import { type GroundTruth, type Usage, meanAveragePrecision } from './mean-average-precision.ts';
 
 function truth(...entries: [queryId: string, usage: Usage, imageIds: string][]): GroundTruth {
   return new Map(
