@@ -1,7 +1,7 @@
 import { sha256 } from '@cairn/runtime';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { proveShard, type WrittenShard } from './prove-shard.ts';
+import { proveShard, type WrittenShard } from './shard-files.ts';
 
 test('each image of a shard has a row or a reason; the digest is that of its ids in order', () => {
   const digest = sha256('a\nb\nc\n');
