@@ -6,7 +6,7 @@ import type { App } from './http/bare-app.ts';
 import { isPageRequest, serveDashboard } from './http/dashboard.ts';
 import { limitCallRates } from './load/call-rates.ts';
 import { shedLoad } from './load/shed-load.ts';
-import { describeRoutes } from './openapi/describe-routes.ts';
+import { describeRoutes } from './openapi/document.ts';
 import type { ApiDeps } from './routes/api-deps.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { attemptFileRoutes } from './routes/attempt-files.ts';
