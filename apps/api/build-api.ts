@@ -11,7 +11,7 @@ import type { ApiDeps } from './routes/api-deps.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { attemptFileRoutes } from './routes/attempt-files.ts';
 import { attemptRoutes } from './routes/attempts.ts';
-import { codeHostRoutes } from './routes/code-hosts.ts';
+import { codeHostRoutes, webhookRoutes } from './routes/webhooks.ts';
 import { costRoutes } from './routes/costs.ts';
 import { datasetRoutes } from './routes/datasets.ts';
 import { evaluationRoutes } from './routes/evaluations.ts';
@@ -32,7 +32,6 @@ import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { triggerRoutes } from './routes/triggers.ts';
-import { webhookRoutes } from './routes/webhooks.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
 /** The public server: /v1, health, metrics, OpenAPI and its page, the dashboard. Not yet listening. */
