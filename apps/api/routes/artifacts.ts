@@ -2,8 +2,7 @@ import { artifactView, callerActions, gcRequest, gcResult, idOf } from '@cairn/c
 import { getArtifact } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** A younger upload may still be in progress. */

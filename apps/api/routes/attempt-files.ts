@@ -3,9 +3,8 @@ import { getAttempt } from '@cairn/db';
 import { tensorBoardFolders } from '@cairn/storage';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, attemptParams, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { attemptParams, problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const fileParams = attemptParams.extend({ name: fileName });

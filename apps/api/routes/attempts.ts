@@ -2,9 +2,8 @@ import { attemptView, logLines, logLinesQuery, logMatches, logPage, logQuery, lo
 import { getAttempt, readLog, readLogLines, searchLog } from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, attemptParams, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { attemptParams, problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** A long poll reads the table this often, in case notifications were lost. */

@@ -3,9 +3,8 @@ import { datasetOfRun, decodeCursor, encodeCursor, findEvaluation, loadLineage, 
 import type { ReadQueryScores } from '@cairn/judging';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { problems } from '../http/route-schemas.ts';
 import { neighbourReader } from '../images/read-neighbours.ts';
 import type { ApiDeps } from './api-deps.ts';
 import type { NamedScores } from '@cairn/retrieval/scores';

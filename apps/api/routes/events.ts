@@ -6,9 +6,8 @@ import { authenticate } from '../auth/authenticate.ts';
 import { credentialOf } from '../auth/credential.ts';
 import { callerOf } from '../auth/guard.ts';
 import { decodePositions, eventStream, type Positions } from '../events/stream.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const maxTopics = 50;

@@ -1,8 +1,7 @@
 import { attentionView, fleetView, fleetWork } from '@cairn/contract';
 import { loadFleet, loadFleetWork, readAttention } from '@cairn/db';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function fleetRoutes(app: App, { prisma, admission }: ApiDeps): void {

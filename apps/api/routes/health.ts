@@ -2,8 +2,7 @@ import { CairnError } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
 import { deadline, untilAborted } from '@cairn/runtime';
 import { z } from 'zod';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 
 const readyLimitMs = 3_000;

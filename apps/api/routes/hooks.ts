@@ -4,9 +4,8 @@ import type { BoundTrigger } from '@cairn/engine';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { bodyDigest, verifyDelivery } from '../hooks/verify-delivery.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import { onceOver } from '../http/closing.ts';
-import { problems } from '../http/route-schemas.ts';
 import { createRateLimit } from '../load/call-rates.ts';
 import type { ApiDeps } from './api-deps.ts';
 

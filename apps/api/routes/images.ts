@@ -3,8 +3,7 @@ import { CairnError, datasetReference, imageId, imageQuery, callerActions, maxPi
 import { getDataset } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 import { addAbortSignal, Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';

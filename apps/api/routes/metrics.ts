@@ -3,8 +3,7 @@ import type { PrismaClient } from '@cairn/db';
 import type { Logger, Metrics } from '@cairn/runtime';
 import type { FastifyContextConfig } from 'fastify';
 import { z } from 'zod';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 
 /** The text that Prometheus scrapes. */
 export type MetricsPage = () => Promise<{ contentType: string; body: string }>;

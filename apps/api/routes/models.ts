@@ -2,8 +2,7 @@ import { aliasChange, aliasList, aliasMovePage, aliasName, aliasRequest, lineage
 import { listAliases, listAliasMoves, listModels, listModelVersions, modelLineage, findModelCard, getArtifact } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { nameParams, problems } from '../http/route-schemas.ts';
+import { type App, nameParams, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 import { markdownText } from '@cairn/runtime';
 import { closedSignal } from '../http/closing.ts';

@@ -1,7 +1,6 @@
 import { recipeList, recipeView } from '@cairn/contract';
 import { findRecipe } from '@cairn/engine';
-import type { App } from '../http/bare-app.ts';
-import { nameParams, problems } from '../http/route-schemas.ts';
+import { type App, nameParams, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function recipeRoutes(app: App, { recipes }: ApiDeps): void {

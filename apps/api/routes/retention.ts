@@ -2,8 +2,7 @@ import { callerActions, retentionPolicy, retentionView, runView } from '@cairn/c
 import { getRun } from '@cairn/db';
 import { readRetention } from '@cairn/engine';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems, runParams } from '../http/route-schemas.ts';
+import { type App, problems, runParams } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function retentionRoutes(app: App, { prisma, engine, admission }: ApiDeps): void {

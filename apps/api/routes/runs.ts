@@ -1,25 +1,8 @@
-import {
-  callerActions,
-  cancelRequest,
-  largestInt4,
-  lineage,
-  planView,
-  retryRequest,
-  runComparison,
-  runComparisonQuery,
-  runEventPage,
-  runListQuery,
-  runPage,
-  runTimeline,
-  runView,
-  submitRequest,
-  writtenText,
-} from '@cairn/contract';
+import { callerActions, cancelRequest, largestInt4, lineage, planView, retryRequest, runComparison, runComparisonQuery, runEventPage, runListQuery, runPage, runTimeline, runView, submitRequest, writtenText } from '@cairn/contract';
 import { compareRuns, getRun, listEvents, listRuns, readTimeline, runLineage } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { idempotencyHeaders, problems, runParams } from '../http/route-schemas.ts';
+import { type App, idempotencyHeaders, problems, runParams } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const submitQuery = z.strictObject({

@@ -6,8 +6,7 @@ import { authenticate } from '../auth/authenticate.ts';
 import { credentialOf, refuseOtherSites, sessionCookie } from '../auth/credential.ts';
 import { callerOf } from '../auth/guard.ts';
 import { hashSecret, newSessionSecret } from '../auth/secrets.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const sessionSeconds = 30 * 86_400;

@@ -1,31 +1,9 @@
-import {
-  attemptList,
-  checkpointList,
-  metricsQuery,
-  metricsView,
-  rejectedPage,
-  rejectedQuery,
-  shardGrid,
-  shardList,
-  shardsQuery,
-  stepView,
-} from '@cairn/contract';
-import {
-  decodeCursor,
-  encodeCursor,
-  getStep,
-  listAttempts,
-  listCheckpoints,
-  listRejectedFiles,
-  listShards,
-  readMetrics,
-  readShardGrid,
-} from '@cairn/db';
+import { attemptList, checkpointList, metricsQuery, metricsView, rejectedPage, rejectedQuery, shardGrid, shardList, shardsQuery, stepView } from '@cairn/contract';
+import { decodeCursor, encodeCursor, getStep, listAttempts, listCheckpoints, listRejectedFiles, listShards, readMetrics, readShardGrid } from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems, stepParams } from '../http/route-schemas.ts';
+import { type App, problems, stepParams } from '../http/bare-app.ts';
 import { readRejected } from '../images/read-neighbours.ts';
 import type { ApiDeps } from './api-deps.ts';
 

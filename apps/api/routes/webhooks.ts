@@ -2,8 +2,7 @@ import { callerActions, outgoingDeliveryId, outgoingDeliveryListQuery, outgoingD
 import { getOutgoingDelivery, getWebhook, listOutgoingDeliveries, listWebhooks, getCodeHost, listCodeHosts } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { nameParams, problems } from '../http/route-schemas.ts';
+import { type App, nameParams, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** Outgoing webhooks. Their addresses may contain secrets, so only admins see them. */
