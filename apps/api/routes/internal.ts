@@ -3,7 +3,7 @@ import type { Engine } from '@cairn/engine';
 import { isAttemptToken } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { bearerOf } from '../auth/credential.ts';
+import { bearerOf } from '../auth/authenticate.ts';
 import { type App, problems } from '../http/bare-app.ts';
 
 const attemptParams = z.object({ id: idOf('attempt') });
