@@ -17,7 +17,7 @@ import { sourceInspector } from './inspect-source.ts';
 import type { ConnectionBounds } from './load/bound-connections.ts';
 import { createLoadLimits, type LoadLimits } from './load/load-limits.ts';
 import { shedLoad } from './load/shed-load.ts';
-import { createMetricsPage, type MetricsPage, metricsRoute } from './routes/metrics.ts';
+import { createMetricsPage, type MetricsPage, metricsRoute } from './routes/health.ts';
 import type { ServerBounds } from './server-bounds.ts';
 import { locatorOf } from './storage-access.ts';
 import { createWeightsQuota } from './weights-quota.ts';
