@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { evalCbir } from './eval-cbir.ts';
-import type { GroundTruth, Usage } from './mean-average-precision.ts';
+import { evalCbir, type GroundTruth, type Usage } from './mean-average-precision.ts';
 
 function truth(...entries: [queryId: string, usage: Usage, imageIds: string][]): GroundTruth {
   return new Map(
