@@ -15,7 +15,7 @@ import { addEvaluate } from './commands/evaluate.ts';
 import { addExtract } from './commands/extract.ts';
 import { addFeatures } from './commands/features.ts';
 import { addGate } from './commands/gate.ts';
-import { addImport } from './commands/import.ts';
+import { addImport, addWeights } from './commands/import.ts';
 import { addLineage } from './commands/lineage.ts';
 import { addLists } from './commands/lists.ts';
 import { addLogs } from './commands/logs.ts';
@@ -36,7 +36,6 @@ import { addTokens } from './commands/tokens.ts';
 import { addTriggers } from './commands/triggers.ts';
 import { addUp } from './commands/up.ts';
 import { addWebhooks } from './commands/webhook.ts';
-import { addWeights } from './commands/weights.ts';
 import { exitCodeOfError, exitCodes, exitCodesHelp } from './exit-codes.ts';
 import { printError } from './print-error.ts';
 
