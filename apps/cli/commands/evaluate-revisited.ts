@@ -5,7 +5,7 @@ import { sha256File } from '@cairn/runtime';
 import { z } from 'zod';
 import type { Session } from '../cli.ts';
 import { runPython } from '../imports/upload-weights.ts';
-import { createProgressLine } from '../output/progress-line.ts';
+import { createProgressLine } from '../output/live-screen.ts';
 import { tableLines } from '../output/table.ts';
 import { formatCount, formatPercent, formatRange, plural } from '../output/units.ts';
 

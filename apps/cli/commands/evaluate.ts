@@ -5,7 +5,7 @@ import { assertOneOrigin, CairnError } from '@cairn/contract';
 import type { EvaluationMetrics, Features, QueryVectors } from '@cairn/retrieval';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
-import { createProgressLine } from '../output/progress-line.ts';
+import { createProgressLine } from '../output/live-screen.ts';
 import { formatCount, formatDuration, formatInterval, formatPercent, plural } from '../output/units.ts';
 import { evaluateRevisitedSets } from './evaluate-revisited.ts';
 import { wholeNumber } from './options.ts';

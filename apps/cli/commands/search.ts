@@ -5,7 +5,7 @@ import { CairnError, defaultRerank, needsReferences, type RerankMode, type Reran
 import type { Device, ModelFolders } from '@cairn/retrieval';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
-import { createStagedProgress } from '../output/progress-line.ts';
+import { createStagedProgress } from '../output/live-screen.ts';
 import { formatCount, formatDuration, plural } from '../output/units.ts';
 import { type LibraryOptions, librariesOf, libraryOptions } from './features.ts';
 import { addLocalMatching, type LocalMatchingOptions, localMatchingOf, matchingLines } from './local-matching.ts';

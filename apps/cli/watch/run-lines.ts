@@ -1,5 +1,5 @@
 import { awaitsVerdict, type ErrorRow, errorTable, isEndedRun, isEndedStep, type StepView, type Judgement, type RunGateView } from '@cairn/contract';
-import { bar } from '../output/progress-line.ts';
+import { bar } from '../output/live-screen.ts';
 import type { Look } from '../output/style.ts';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
 import { formatDuration, formatRunning, plural, secondsBetween, formatPercent } from '../output/units.ts';
