@@ -33,8 +33,7 @@ import { addTokens } from './commands/tokens.ts';
 import { addTriggers } from './commands/triggers.ts';
 import { addUp } from './commands/up.ts';
 import { addWebhooks } from './commands/webhook.ts';
-import { exitCodeOfError, exitCodes, exitCodesHelp } from './exit-codes.ts';
-import { printError } from './print-error.ts';
+import { exitCodeOfError, exitCodes, exitCodesHelp, printError } from './exit-codes.ts';
 
 /** The whole of `cairn` as commander's tree. `finish` gets the exit code of the command that ran. */
 export function buildProgram(cli: Cli, finish: (code: number) => void): Command {
