@@ -12,8 +12,7 @@ import { type Service, startService } from '../service/start-service.ts';
 import { failureText } from '../watch/run-lines.ts';
 import { showRun } from '../watch/show-run.ts';
 import { type DemoOptions, demoDataset, missingRequirements, parseDemoOptions } from './demo-options.ts';
-import { demoSummary, furtherLines } from './demo-summary.ts';
-import { rerankGains } from './rerank-gain.ts';
+import { demoSummary, furtherLines, rerankGains } from './demo-summary.ts';
 
 type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
 
