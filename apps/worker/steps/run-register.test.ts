@@ -1,7 +1,7 @@
 import { defaultRerank } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { artifactOf, specOf } from '../testing/specs.ts';
-import { modelCard, modelMetrics } from './model-card.ts';
+import { modelCard, modelMetrics } from './run-register.ts';
 
 test('mAP@100 has its interval', () => {
   const [around, none] = [
