@@ -1,5 +1,5 @@
 import { isEndedStep, type RunView, type ShardGrid, type StepView } from '@cairn/contract';
-import { NativeSelect } from '@mantine/core';
+import { NativeSelect, Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -8,10 +8,11 @@ import { useServices } from '../../app/services.ts';
 import { formatCount, formatDuration } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import classes from './extraction.module.css';
-import { RejectedImages } from './rejected-images.tsx';
 import { colourings, ShardCanvas } from './shard-canvas.tsx';
-import { ShardTable } from './shard-table.tsx';
 import { Workers } from './workers.tsx';
+import { Picture } from '../../parts/picture.tsx';
+import { StateBadge } from '../../parts/state-badge.tsx';
+import { shardLooks, shardOf } from './shard-text.ts';
 
 /** The shards of the run's fleets, one fleet at a time: as a grid and a table, their workers, and the images that were left out. */
 export default function ExtractionTab({ run }: { run: RunView }) {
@@ -113,3 +114,117 @@ function Shards({ grid }: { grid: ShardGrid }) {
 }
 
 const colouringOf = (value: string): keyof typeof colourings => (value === 'worker' || value === 'time' ? value : 'state');
+
+const rejectedPageSize = 12;
+
+/** The images that were left out, each with its reason, and its picture where it can be shown. */
+function RejectedImages({ runId, step }: { runId: string; step: string }) {
+  const { client } = useServices();
+  const { cursor } = useSearch({ from: '/signed-in/runs/$runId' });
+  const rejected = useQuery({
+    queryKey: keys.runPart(runId, 'shards', step, 'rejected', cursor),
+    queryFn: ({ signal }) => client.listRejected(runId, step, { limit: rejectedPageSize, ...(cursor === undefined ? {} : { cursor }) }, { signal }),
+    placeholderData: (previous) => previous,
+  });
+  return (
+    <section aria-label="Rejected images" className={classes.card}>
+      <h2>Rejected images</h2>
+      {rejected.data === undefined ? (
+        rejected.error === null ? (
+          <p role="status">Loading …</p>
+        ) : (
+          <ProblemNotice error={rejected.error} onRetry={() => void rejected.refetch()} />
+        )
+      ) : (
+        <>
+          <ul className={classes.rejected}>
+            {rejected.data.items.map(({ imageId, path, reason, shard }) => (
+              <li key={`${shard} ${imageId}`}>
+                <span className={classes.thumb}>
+                  <Picture dataset={rejected.data.dataset} imageId={imageId} size={256} alt={`The rejected image ${imageId}`} />
+                </span>
+                <span>
+                  <strong>{reason}</strong>
+                  <code>{path}</code>
+                  <span className={classes.dim}>shard {shard}</span>
+                </span>
+              </li>
+            ))}
+          </ul>
+          <p className={classes.pages}>
+            {cursor !== undefined && (
+              <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: undefined })} resetScroll={false}>
+                First page
+              </Link>
+            )}
+            {rejected.data.nextCursor !== null && (
+              <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: rejected.data.nextCursor ?? undefined })} resetScroll={false}>
+                Next page
+              </Link>
+            )}
+            <span className={classes.dim}>{formatCount(rejected.data.total)} rejected</span>
+          </p>
+        </>
+      )}
+    </section>
+  );
+}
+
+const shardPageSize = 20;
+
+type ShardTableProps = { grid: ShardGrid; selected: number; onSelect: (shard: number) => void };
+
+/** The shards around the selected one, a page at a time. */
+function ShardTable({ grid, selected, onSelect }: ShardTableProps) {
+  const first = Math.floor(selected / shardPageSize) * shardPageSize;
+  const count = grid.states.length;
+  const shards = Array.from({ length: Math.min(shardPageSize, count - first) }, (_, at) => shardOf(grid, first + at));
+  return (
+    <section aria-label="Table of shards" className={classes.card}>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}
+      <section className={classes.scroll} tabIndex={0} aria-label="Shards of this page">
+        <table className={classes.table}>
+          <thead>
+            <tr>
+              <th data-number>Shard</th>
+              <th>State</th>
+              <th data-number>Worker</th>
+              <th data-number>Time</th>
+              <th data-number>Rejected</th>
+              <th data-number>Tries</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shards.map(({ index, state, worker, seconds, rejected, tries }) => (
+              <tr key={index} data-selected={index === selected}>
+                <th scope="row" data-number>
+                  <button type="button" onClick={() => onSelect(index)} aria-current={index === selected}>
+                    {index}
+                  </button>
+                </th>
+                <td>
+                  <StateBadge look={shardLooks[state]} />
+                </td>
+                <td data-number>{worker ?? ''}</td>
+                <td data-number>{seconds === null ? '' : `${seconds.toFixed(1)} s`}</td>
+                <td data-number>{rejected === 0 ? '' : formatCount(rejected)}</td>
+                <td data-number>{tries}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
+      <p className={classes.pages}>
+        <Button variant="default" disabled={first === 0} onClick={() => onSelect(first - shardPageSize)}>
+          Previous
+        </Button>
+        <span>
+          {formatCount(first)} to {formatCount(Math.min(count, first + shardPageSize) - 1)} of {formatCount(count)}
+        </span>
+        <Button variant="default" disabled={first + shardPageSize >= count} onClick={() => onSelect(first + shardPageSize)}>
+          Next
+        </Button>
+      </p>
+    </section>
+  );
+}
