@@ -185,7 +185,7 @@ async function buildInternalApi(deps: InternalApiDeps): Promise<App> {
     server: 'internal',
     log: deps.log,
     metrics: deps.metrics,
-    maxInternalBodyBytes,
+    maxBodyBytes: maxInternalBodyBytes,
     bodyBounds,
     connections: deps.connections,
   });

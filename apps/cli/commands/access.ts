@@ -7,14 +7,14 @@ import { positiveNumber, wholeNumber } from './options.ts';
 
 export function addTokens({ program, action }: Registrar): void {
   const tokens = program.command('tokens').description('lists, creates and revokes tokens (for admins)');
-  tokens.command('listTokens', { isDefault: true }).description('lists the tokens').action(action(listTokens));
+  tokens.command('list', { isDefault: true }).description('lists the tokens').action(action(listTokens));
   tokens
-    .command('createToken <name>')
+    .command('create <name>')
     .description('creates a token and prints its secret, once')
     .addOption(new Option('--role <role>', 'its permissions').choices(tokenRole.options).default('submitter'))
     .option('--expires-in-days <days>', 'expires after this many days', positiveNumber)
     .action(action(createToken));
-  tokens.command('revokeToken <token>').description('revokes a token, by id or name').action(action(revokeToken));
+  tokens.command('revoke <token>').description('revokes a token, by id or name').action(action(revokeToken));
 }
 
 async function listTokens({ ui, signal, client, cli }: Session): Promise<undefined> {
@@ -49,7 +49,7 @@ async function createToken(
   const { role, expiresInDays } = options;
   const token = await (await client()).createToken({ name, role, ...(expiresInDays === undefined ? {} : { expiresInDays }) }, { signal });
   ui.json(token);
-  // Only the secret on stdout: `CAIRN_TOKEN=$(cairn tokens createToken ci)`.
+  // Only the secret on stdout: `CAIRN_TOKEN=$(cairn tokens create ci)`.
   ui.line(token.secret);
   ui.note(ui.style.dim(`Token ${token.name} (${token.role}, ${token.id}). Its secret is not shown again.`));
   return undefined;
@@ -76,7 +76,7 @@ export function addSecrets({ program, action }: Registrar): void {
   const secrets = program
     .command('secrets')
     .description('keys that seal the secrets of triggers and webhooks in the database (for admins)');
-  secrets.command('listSecrets', { isDefault: true }).description('lists the keys and how many secrets each seals').action(action(listSecrets));
+  secrets.command('list', { isDefault: true }).description('lists the keys and how many secrets each seals').action(action(listSecrets));
   secrets
     .command('reseal')
     .description('seals every secret with the first of CAIRN_SECRETS_KEYS, so that the others can be removed')

@@ -147,7 +147,7 @@ async function evaluateRevisitedSets(session: Session, options: RevisitedOptions
   const progress = createProgressLine(ui, 'searching');
   try {
     const onProgress = ({ rows, total }: { rows: number; total: number }) => progress.show(rows, total);
-    const scored = await evaluateRevisited({ parquet, queries, index, truth, revisitedBlockRows, signal, onProgress });
+    const scored = await evaluateRevisited({ parquet, queries, index, truth, blockRows: revisitedBlockRows, signal, onProgress });
     progress.close();
     const metrics = { ...scored, groundTruth: { path: file, sha256: await sha256File(file, signal) } };
     await makingBeside(
