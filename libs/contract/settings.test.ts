@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { unwrapped } from './setting-path.ts';
+import { unwrapped, settingPath, settingPathText } from './setting-path.ts';
 import { knownCounts, markOf, preprocessing, resultSettings, stepSettings } from './settings.ts';
 import { stepKind } from './states.ts';
 
@@ -75,4 +75,30 @@ test('the counts of the lists are the published ones', () => {
   expect(Object.entries(knownCounts).map(([list, { rows, labels }]) => [list, rows, labels])).toEqual(
     rows.map(([list, count, labels]) => [list, number(count), number(labels)]),
   );
+});
+
+test.each([
+  ['stages.384.epochs', ['stages', '384', 'epochs']],
+  ['stages."a.b".epochs', ['stages', 'a.b', 'epochs']],
+  ['name', ['name']],
+])('the path %s is split into its parts and formatted unchanged', (path, parts) => {
+  expect(settingPath(path)).toEqual(parts);
+  expect(settingPathText(parts)).toBe(path);
+});
+
+test('a quoted name that needs no quotes is the same name', () => {
+  expect(settingPath('stages."384".epochs')).toEqual(['stages', '384', 'epochs']);
+});
+
+test.each(['a..b', '.a', 'a.', 'a."b', 'a."".b', 'a"b".c', '"a"b'])('%s is rejected with the correct syntax', (path) => {
+  expect(() => settingPath(path)).toThrow(
+    expect.objectContaining({ code: 'unknown_setting', message: expect.stringContaining('double quotes') }),
+  );
+});
+
+test('every wrapper is removed, in any order, and nothing else', () => {
+  const object = z.object({ epochs: z.number() });
+  expect(unwrapped(object.optional().nullable().default(null).prefault(null))).toBe(object);
+  const list = z.array(object);
+  expect(unwrapped(list)).toBe(list);
 });
