@@ -3,7 +3,7 @@ import { keepTensorBoardFiles, tensorBoardFolders } from '@cairn/storage';
 import { expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { harness, store, call } = await openTestApi();
+const { harness, prisma, store, call, callAsAttempt, openReplica, secrets } = await openTestApi();
 const name = 'events.out.tfevents.1767322985.7';
 
 /** A running attempt at a training stage that has staged its curves. */
@@ -14,23 +14,23 @@ async function attemptWithCurves(): Promise<string> {
   await store.put(`${tensorBoardFolders(id).staged}/${name}`, Buffer.from([0, 255, 10]));
   return id;
 }
-const attemptId = await attemptWithCurves();
+const trained = await attemptWithCurves();
 
 test("an attempt's event files can be listed and downloaded, even after its staging folder is removed", async () => {
   const check = async () => {
-    const list = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard`);
-    const file = await call('viewer', 'GET', `/v1/attempts/${attemptId}/tensorboard/${name}`);
+    const list = await call('viewer', 'GET', `/v1/attempts/${trained}/tensorboard`);
+    const file = await call('viewer', 'GET', `/v1/attempts/${trained}/tensorboard/${name}`);
     expect(attemptFileList.parse(list.json).items).toMatchObject([{ name, bytes: 3 }]);
     expect(file).toMatchObject({ status: 200, headers: { 'content-type': 'application/octet-stream', 'content-length': '3' } });
   };
   await check();
-  await keepTensorBoardFiles(store, attemptId);
-  await store.removePrefix(`staging/${attemptId}`);
+  await keepTensorBoardFiles(store, trained);
+  await store.removePrefix(`staging/${trained}`);
   await check();
 });
 
 test('a missing file, a file outside the folder, and an unknown attempt are rejected', async () => {
-  const base = `/v1/attempts/${attemptId}/tensorboard`;
+  const base = `/v1/attempts/${trained}/tensorboard`;
   expect((await call('viewer', 'GET', `${base}/other`)).json).toMatchObject({
     code: 'not_found',
     detail: expect.stringContaining('no event file other'),

@@ -3,7 +3,7 @@ import { waitFor } from '@cairn/testing';
 import { expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { harness, call, callAsAttempt, openReplica, secrets } = await openTestApi();
+const { harness, prisma, store, call, callAsAttempt, openReplica, secrets } = await openTestApi();
 
 let variant = 0;
 async function runningAttempt() {

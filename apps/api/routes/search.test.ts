@@ -4,7 +4,7 @@ import { storeSearchableModel } from '@cairn/testing/searchable-model';
 import { beforeAll, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { harness, prisma, store, call } = await openTestApi();
+const { api, call, harness, prisma, secrets, store } = await openTestApi();
 const picture = (colour: readonly [number, number, number]) => plainPng({ width: 60, height: 40, colour });
 
 beforeAll(async () => {

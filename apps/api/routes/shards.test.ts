@@ -7,7 +7,7 @@ import { sha256File } from '@cairn/runtime';
 import { afterAll, expect, test } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { harness, prisma, store, call } = await openTestApi();
+const { harness, prisma, store, call, callAsAttempt, openReplica, secrets } = await openTestApi();
 const folder = await mkdtemp(join(tmpdir(), 'cairn-shards-'));
 afterAll(() => rm(folder, { recursive: true }));
 
