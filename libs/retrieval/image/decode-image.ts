@@ -3,7 +3,7 @@ import sharp, { type OutputInfo, type Sharp } from 'sharp';
 import { type ImageFormat, readJpegHeader, sniffFormat } from './image-header.ts';
 import { orientationOf, type RgbImage, turned, readTiffDirectory, type TiffDirectory } from './orientation.ts';
 import { reasonOf, UnreadableImage } from './unreadable-image.ts';
-import { withinTime } from './within-time.ts';
+import { withinTime } from './decode-pool.ts';
 
 export type DecodeOptions = {
   /** Maximum time for one image in milliseconds; after it the image counts as unreadable. */
