@@ -1,6 +1,5 @@
 export * from './client.ts';
 export { Prisma, PrismaClient, type Schedule, type Timer, type Token } from './generated/client.ts';
-export * from './listen.ts';
 export { migrate, openSchemaEngine } from './migrate.ts';
 export { listAudit, listTokens, tokenViewOf } from './read/administration.ts';
 export { readAttention } from './read/attention.ts';
