@@ -10,7 +10,7 @@ import { Plot, type PlotLine, plotHeight } from '../../parts/plot.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import classes from './compare.module.css';
 import type { CompareSearch } from './compare-search.ts';
-import { letterOf, lookOf } from './run-mark.tsx';
+import { letterOf, lookOf } from './compared-steps.tsx';
 
 const maxPoints = 1_000;
 
