@@ -8,11 +8,10 @@ import { useServices } from '../../app/services.ts';
 import { formatCount, formatDuration } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import classes from './extraction.module.css';
-import { colourings, ShardCanvas } from './shard-canvas.tsx';
+import { colourings, ShardCanvas, shardLooks, shardOf } from './shard-canvas.tsx';
 import { Workers } from './workers.tsx';
 import { Picture } from '../../parts/picture.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
-import { shardLooks, shardOf } from './shard-text.ts';
 
 /** The shards of the run's fleets, one fleet at a time: as a grid and a table, their workers, and the images that were left out. */
 export default function ExtractionTab({ run }: { run: RunView }) {
