@@ -1,6 +1,6 @@
 import { createLogger } from '@cairn/runtime';
 import { expect, test } from 'vitest';
-import { createOutage } from './outage.ts';
+import { createOutage } from './consumer.ts';
 
 test('an outage is logged once when it begins and once when it ends, with its duration', () => {
   const lines: { msg: string; outageMs?: number; failures?: number }[] = [];
