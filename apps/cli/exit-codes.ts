@@ -1,5 +1,5 @@
-import { CairnError, type ErrorCode, type RunGate, type RunVerdict, type RunView } from '@cairn/contract';
 import { problemOfError, remedyOf } from '@cairn/client';
+import { CairnError, type ErrorCode, type RunGate, type RunVerdict, type RunView } from '@cairn/contract';
 import { createStyle } from './output/style.ts';
 import type { TextOutput } from './output/ui.ts';
 import { jsonText, visibleText } from './output/visible-text.ts';

@@ -1,14 +1,25 @@
 import { once } from 'node:events';
 import { isCairnError } from '@cairn/contract';
-import { listen, wakeChannel, type PrismaClient } from '@cairn/db';
-import { collectWhenDue, type Leadership, noteBudgets, recordPools, removeOldDeliveries, serveTimers, startAcceptedDeliveries, trimDeliveries, acquireLead, releaseLead } from '@cairn/engine';
+import { listen, type PrismaClient, wakeChannel } from '@cairn/db';
+import {
+  acquireLead,
+  collectWhenDue,
+  type Leadership,
+  noteBudgets,
+  recordPools,
+  releaseLead,
+  removeOldDeliveries,
+  serveTimers,
+  startAcceptedDeliveries,
+  trimDeliveries,
+} from '@cairn/engine';
+import { type Logger, pause } from '@cairn/runtime';
 import { removeFolder } from '@cairn/storage';
 import { admitOnce, hasMoreRoom, type RoomReadings } from './admission.ts';
 import type { ApiHealth } from './health.ts';
 import { type ControllerParts, createTrigger, type LeaderParts } from './parts.ts';
 import { consumeLaunch, isBoundToMachine } from './serve-queues.ts';
 import { reconcileOnce, watchOnce } from './watching.ts';
-import { type Logger, pause } from '@cairn/runtime';
 
 const intervalMs = {
   ...{ admit: 5_000, watch: 1_000, reconcile: 2_000, timers: 1_000, budgets: 60_000, collect: 600_000 },

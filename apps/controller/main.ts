@@ -3,11 +3,19 @@ import { openDatabase } from '@cairn/db';
 import { defaultLimits, loadRecipes } from '@cairn/engine';
 import { queryScoreReader } from '@cairn/judging';
 import { openQueues } from '@cairn/queue';
-import { createLogger, datasetRootsEnvironment, localAgentEnvironment, readConfiguration, runMain, startProbes, useProxies } from '@cairn/runtime';
+import {
+  createLogger,
+  datasetRootsEnvironment,
+  localAgentEnvironment,
+  readConfiguration,
+  runMain,
+  startProbes,
+  useProxies,
+} from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { agentEntry, configurationSchema } from './configuration.ts';
 import { controllerMetrics, readinessOf, watchApiHealth } from './health.ts';
-import { runLeaderElection, runLeader } from './leader-loops.ts';
+import { runLeader, runLeaderElection } from './leader-loops.ts';
 import type { ControllerParts } from './parts.ts';
 import { attemptSlotsOf, openExecutor } from './pools.ts';
 import { serveQueues } from './serve-queues.ts';

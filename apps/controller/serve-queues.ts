@@ -1,13 +1,28 @@
 import { isDeepStrictEqual } from 'node:util';
 import { CairnError, isCairnError, protocol } from '@cairn/contract';
-import { artifactReady, beginLaunch, dropStaging, type Finalization, finalizationDelayed, finalizationFailed, pendingFinalization, recordLaunchFailure, recordPlace, type DueJudgement, dueJudgement, gateDelayed, gateJudged, gateRefused } from '@cairn/engine';
+import { currentAliases, findEvaluation } from '@cairn/db';
+import {
+  artifactReady,
+  beginLaunch,
+  type DueJudgement,
+  dropStaging,
+  dueJudgement,
+  type Finalization,
+  finalizationDelayed,
+  finalizationFailed,
+  gateDelayed,
+  gateJudged,
+  gateRefused,
+  pendingFinalization,
+  recordLaunchFailure,
+  recordPlace,
+} from '@cairn/engine';
+import { judgeEvaluation } from '@cairn/judging';
 import { attemptToken } from '@cairn/runtime';
 import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
 import { unknownPool } from './configuration.ts';
 import { deliver } from './deliveries/deliver.ts';
 import type { ControllerParts } from './parts.ts';
-import { currentAliases, findEvaluation } from '@cairn/db';
-import { judgeEvaluation } from '@cairn/judging';
 
 const concurrency = { launch: 8, finalize: 2, judge: 1, deliver: 16 };
 

@@ -1,4 +1,4 @@
-import { CairnError, isCairnError, type ErrorCode, errorTable, type Problem, problem } from '@cairn/contract';
+import { CairnError, type ErrorCode, errorTable, isCairnError, type Problem, problem } from '@cairn/contract';
 import type { z } from 'zod';
 import { delayAfter, wait, within } from './wait.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { idOf, timestamp, largestInt4, sha256Hex } from './names.ts';
+import { idOf, largestInt4, sha256Hex, timestamp } from './names.ts';
 import { runListItem } from './rest.ts';
 import { stepKind, stepState } from './states.ts';
 import { writtenText } from './text.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { unwrapped, settingPath, settingPathText } from './setting-path.ts';
+import { settingPath, settingPathText, unwrapped } from './setting-path.ts';
 import { knownCounts, markOf, preprocessing, resultSettings, stepSettings } from './settings.ts';
 import { stepKind } from './states.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { cleanText, firstOf, folderPath, lastOf, reportedDetails, reportedText, writtenText } from './text.ts';
 import { datasetReference } from './names.ts';
+import { cleanText, firstOf, folderPath, lastOf, reportedDetails, reportedText, writtenText } from './text.ts';
 
 const rocket = '\u{1f680}';
 

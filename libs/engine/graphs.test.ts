@@ -1,7 +1,7 @@
 import { recipe as recipeSchema, type StepInputReference } from '@cairn/contract';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ada, type Harness, openEngineHarness, request, smallRecipe } from './testing/engine-harness.ts';
-import pg from 'pg';
 
 let harness: Harness;
 beforeAll(async () => {

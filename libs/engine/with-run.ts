@@ -1,11 +1,11 @@
 import { isEndedRun, liveRunStates, onNewer, type RunState } from '@cairn/contract';
-import { inTransaction, type Transaction, listOfStates } from '@cairn/db';
-import type { EngineContext } from './engine.ts';
-import { inRun } from './in-run.ts';
-import { type RunWork, changeRun } from './run-work.ts';
+import { inTransaction, listOfStates, type Transaction } from '@cairn/db';
 import { decideGroup, type GroupAction, type GroupRun } from '@cairn/domain';
 import { z } from 'zod';
 import { states } from './columns.ts';
+import type { EngineContext } from './engine.ts';
+import { inRun } from './in-run.ts';
+import { changeRun, type RunWork } from './run-work.ts';
 import { moveRun } from './settle.ts';
 
 /**

@@ -1,10 +1,10 @@
+import { idOf, idPrefixes } from '@cairn/contract';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { readConfiguration } from './configuration.ts';
-import { createSecretKeys, secretKeysVariable } from './secret-keys.ts';
-import { idOf, idPrefixes } from '@cairn/contract';
 import { createIdSource, newId } from './ids.ts';
+import { createSecretKeys, secretKeysVariable } from './secret-keys.ts';
 
 const [oldKey, newKey] = ['o'.repeat(32), 'n'.repeat(32)];
 const read = (text: string) => readConfiguration(z.object({ CAIRN_SECRETS_KEYS: secretKeysVariable }), { CAIRN_SECRETS_KEYS: text });

@@ -1,5 +1,5 @@
 export * from './artifacts.ts';
 export * from './object-store.ts';
 export * from './open-store.ts';
-export { openSource, type SourceLimits } from './sources/steady-source.ts';
 export type { ExpectedFile, Source, SourceFile } from './sources/source.ts';
+export { openSource, type SourceLimits } from './sources/steady-source.ts';

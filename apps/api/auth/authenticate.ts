@@ -1,10 +1,10 @@
 import { CairnError, type TokenRole, tokenRole } from '@cairn/contract';
 import type { PrismaClient, Token } from '@cairn/db';
 import type { Actor } from '@cairn/engine';
-import type { SharedReads } from '../load/load-limits.ts';
-import { hashSecret } from './secrets.ts';
 import { parseCookie, stringifySetCookie } from 'cookie';
 import type { FastifyRequest } from 'fastify';
+import type { SharedReads } from '../load/load-limits.ts';
+import { hashSecret } from './secrets.ts';
 
 /** The caller, the role of its token, and when the token or the session ends. */
 export type Caller = Actor & { tokenId: string; address: string; role: TokenRole; expiresAt: Date | null };

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
-import { computeJob, toComputeError, type ComputeJobOf, type searchAnswer } from './messages.ts';
 import { readdir } from 'node:fs/promises';
 import { CairnError, isDatasetUrl } from '@cairn/contract';
 import type { z } from 'zod';
+import { type ComputeJobOf, computeJob, type searchAnswer, toComputeError } from './messages.ts';
 
 // A child of the api (child-pool.ts): does one job after another, and ends with its parent.
 

@@ -1,8 +1,8 @@
+import type { Hint } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
-import { type EventFeed, createHintCoalescer } from './feed.ts';
+import { createHintCoalescer, type EventFeed } from './feed.ts';
 import { eventStream, type StreamOptions } from './stream.ts';
-import type { Hint } from '@cairn/contract';
 
 const { harness, prisma } = await openTestApi();
 const heartbeatMs = 15_000;

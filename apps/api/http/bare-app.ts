@@ -5,9 +5,9 @@ import { CairnError, idOf, problem, safeName, writtenText } from '@cairn/contrac
 import type { Logger } from '@cairn/runtime';
 import fastify, { LogController } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import { type ConnectionBounds, headersTimeoutMs } from '../load/bound-connections.ts';
 import { asCairnError, problemOf } from './problem.ts';
-import { z } from 'zod';
 
 export type App = ReturnType<typeof bareApp>;
 

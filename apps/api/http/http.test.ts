@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { CairnError, type Problem, problem, safeName, submitRequest } from '@cairn/contract';
 import { openDatabase } from '@cairn/db';
+import { smallRecipe } from '@cairn/engine/testing';
 import { createCloser, createLogger, createMetrics, freePort, toCairnError } from '@cairn/runtime';
 import { waitFor } from '@cairn/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -12,7 +13,6 @@ import { healthRoutes } from '../routes/health.ts';
 import { noBounds, openTestApi } from '../testing/test-api.ts';
 import { createApp } from './app.ts';
 import { answerUnreadableRequest } from './bare-app.ts';
-import { smallRecipe } from '@cairn/engine/testing';
 
 const lines: string[] = [];
 const options = () => ({

@@ -1,7 +1,7 @@
 import { CairnError, firstOf, type Problem, unwrapped } from '@cairn/contract';
-import { didYouMean, nearestName, backoff, deadline, type Logger, sleep } from '@cairn/runtime';
-import { z } from 'zod';
 import { adapterCause, Prisma } from '@cairn/db';
+import { backoff, deadline, didYouMean, type Logger, nearestName, sleep } from '@cairn/runtime';
+import { z } from 'zod';
 
 /** Limits of an answer, because it quotes what the caller sent. */
 const maxDetail = 4_000;

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import type { Closer, Metrics } from '@cairn/runtime';
 import { CairnError } from '@cairn/contract';
+import type { Closer, Metrics } from '@cairn/runtime';
 
 /** Classes of requests. Each has its own gate, so that none can starve another. */
 const loadClasses = ['read', 'command', 'watch', 'transfer', 'picture', 'search', 'attempt', 'hook', 'probe'] as const;

@@ -1,12 +1,12 @@
-import { z } from 'zod';
-import { answerExamples, problemExample, requestExamples, nameComponents } from './components.ts';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { recipeSchemaText } from '@cairn/contract';
 import swagger from '@fastify/swagger';
 import reference from '@scalar/fastify-api-reference';
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import type { App } from '../http/bare-app.ts';
+import { answerExamples, nameComponents, problemExample, requestExamples } from './components.ts';
 
 const content = z.record(z.string(), z.looseObject({ example: z.unknown().optional() }));
 const operation = z.looseObject({

@@ -4,7 +4,7 @@ import { problem } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { openTestApi } from '../testing/test-api.ts';
-import { components, answerExamples, problemExample, requestExamples } from './components.ts';
+import { answerExamples, components, problemExample, requestExamples } from './components.ts';
 import { openApiDocument } from './document.ts';
 
 const { call } = await openTestApi();

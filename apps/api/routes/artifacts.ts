@@ -1,10 +1,10 @@
 import { artifactView, callerActions, gcRequest, gcResult, idOf, retentionPolicy, retentionView, runView } from '@cairn/contract';
 import { getArtifact, getRun } from '@cairn/db';
+import { readRetention } from '@cairn/engine';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, problems, runParams } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
-import { readRetention } from '@cairn/engine';
 
 /** A younger upload may still be in progress. */
 const maxUploadHours = 24;

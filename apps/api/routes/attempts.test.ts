@@ -1,13 +1,13 @@
-import { logPage, attemptFileList, partFile, rejectedPage, shardGrid } from '@cairn/contract';
-import { waitFor } from '@cairn/testing';
-import { expect, test, afterAll } from 'vitest';
-import { openTestApi } from '../testing/test-api.ts';
-import { keepTensorBoardFiles, tensorBoardFolders } from '@cairn/storage';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { attemptFileList, logPage, partFile, rejectedPage, shardGrid } from '@cairn/contract';
 import { openParquet } from '@cairn/retrieval/scores';
 import { sha256File } from '@cairn/runtime';
+import { keepTensorBoardFiles, tensorBoardFolders } from '@cairn/storage';
+import { waitFor } from '@cairn/testing';
+import { afterAll, expect, test } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
 
 const { harness, prisma, store, call, callAsAttempt, openReplica, secrets } = await openTestApi();
 

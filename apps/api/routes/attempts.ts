@@ -1,12 +1,23 @@
-import { attemptView, logLines, logLinesQuery, logMatches, logPage, logQuery, logSearchQuery, attemptFileList, CairnError, fileName } from '@cairn/contract';
+import {
+  attemptFileList,
+  attemptView,
+  CairnError,
+  fileName,
+  logLines,
+  logLinesQuery,
+  logMatches,
+  logPage,
+  logQuery,
+  logSearchQuery,
+} from '@cairn/contract';
 import { getAttempt, readLog, readLogLines, searchLog } from '@cairn/db';
+import { tensorBoardFolders } from '@cairn/storage';
 import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, attemptParams, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import type { ApiDeps } from './api-deps.ts';
-import { tensorBoardFolders } from '@cairn/storage';
-import { z } from 'zod';
 
 /** A long poll reads the table this often, in case notifications were lost. */
 const pollEveryMs = 5_000;

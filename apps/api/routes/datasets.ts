@@ -1,4 +1,13 @@
-import { CairnError, callerActions, datasetPage, datasetReference, datasetRequest, datasetUsage, datasetView, pageQuery } from '@cairn/contract';
+import {
+  CairnError,
+  callerActions,
+  datasetPage,
+  datasetReference,
+  datasetRequest,
+  datasetUsage,
+  datasetView,
+  pageQuery,
+} from '@cairn/contract';
 import { getDataset, listDatasets, readDatasetUsage } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';

@@ -1,13 +1,29 @@
-import { CairnError, comparisonQuery, comparisonView, distributionQuery, evaluationQuery, evaluationView, lineageView, neighboursQuery, neighboursView, queryScorePage, queryScoresQuery, scoreDistribution, distributionSteps, type QueryScoreRow, type QueryScoresQuery } from '@cairn/contract';
+import {
+  CairnError,
+  comparisonQuery,
+  comparisonView,
+  distributionQuery,
+  distributionSteps,
+  evaluationQuery,
+  evaluationView,
+  lineageView,
+  neighboursQuery,
+  neighboursView,
+  type QueryScoreRow,
+  type QueryScoresQuery,
+  queryScorePage,
+  queryScoresQuery,
+  scoreDistribution,
+} from '@cairn/contract';
 import { datasetOfRun, decodeCursor, encodeCursor, findEvaluation, loadLineage, modelsOfEvaluation } from '@cairn/db';
 import type { ReadQueryScores } from '@cairn/judging';
+import type { NamedScores } from '@cairn/retrieval/scores';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import { neighbourReader } from '../images/read-neighbours.ts';
 import type { ApiDeps } from './api-deps.ts';
-import type { NamedScores } from '@cairn/retrieval/scores';
 
 const references =
   'An evaluation is named by its id, by the id of its step or run, as RUN (its step `evaluate`, or its only evaluation), RUN/STEP, or ' +

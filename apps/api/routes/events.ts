@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
-import { CairnError, topic, writtenText, attentionView, fleetView, fleetWork } from '@cairn/contract';
-import { readRunsPosition, loadFleet, loadFleetWork, readAttention } from '@cairn/db';
+import { attentionView, CairnError, fleetView, fleetWork, topic, writtenText } from '@cairn/contract';
+import { loadFleet, loadFleetWork, readAttention, readRunsPosition } from '@cairn/db';
 import { z } from 'zod';
 import { authenticate, credentialOf } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';

@@ -1,10 +1,10 @@
 import { CairnError, liveAttemptStates, runState } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
-import { deadline, untilAborted, type Logger, type Metrics } from '@cairn/runtime';
+import { deadline, type Logger, type Metrics, untilAborted } from '@cairn/runtime';
+import type { FastifyContextConfig } from 'fastify';
 import { z } from 'zod';
 import { type App, problems } from '../http/bare-app.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
-import type { FastifyContextConfig } from 'fastify';
 
 const readyLimitMs = 3_000;
 const status = z.object({ status: z.literal('ok') });

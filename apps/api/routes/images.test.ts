@@ -1,14 +1,14 @@
 import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { pictureSearchView } from '@cairn/contract';
 import { imagePath, packTars } from '@cairn/dataset';
 import { openParquet } from '@cairn/retrieval/scores';
 import { newId, sha256File } from '@cairn/runtime';
 import { plainPng } from '@cairn/testing';
-import { afterAll, expect, test, beforeAll } from 'vitest';
-import { openTestApi } from '../testing/test-api.ts';
-import { pictureSearchView } from '@cairn/contract';
 import { storeSearchableModel } from '@cairn/testing/searchable-model';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openTestApi } from '../testing/test-api.ts';
 
 const { api, call, harness, prisma, secrets, store } = await openTestApi();
 const folder = await mkdtemp(join(tmpdir(), 'cairn-images-'));

@@ -1,14 +1,23 @@
 import { createHash } from 'node:crypto';
-import { CairnError, datasetReference, imageId, imageQuery, callerActions, maxPictureBytes, pictureSearchQuery, pictureSearchView } from '@cairn/contract';
+import { addAbortSignal, Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import {
+  CairnError,
+  callerActions,
+  datasetReference,
+  imageId,
+  imageQuery,
+  maxPictureBytes,
+  pictureSearchQuery,
+  pictureSearchView,
+} from '@cairn/contract';
 import { getDataset } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, problems } from '../http/bare-app.ts';
-import type { ApiDeps } from './api-deps.ts';
-import { addAbortSignal, Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import { closedSignal } from '../http/closing.ts';
 import { incompleteBody } from '../http/request-body.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 const yearSeconds = 365 * 86_400;
 

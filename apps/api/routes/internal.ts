@@ -1,4 +1,17 @@
-import { attemptSpec, CairnError, claimRequest, finishRequest, idOf, protocolHeader, reportReply, reportRequest, shardClaim, shardCommit, stagedFilesPage, startRequest } from '@cairn/contract';
+import {
+  attemptSpec,
+  CairnError,
+  claimRequest,
+  finishRequest,
+  idOf,
+  protocolHeader,
+  reportReply,
+  reportRequest,
+  shardClaim,
+  shardCommit,
+  stagedFilesPage,
+  startRequest,
+} from '@cairn/contract';
 import type { Engine } from '@cairn/engine';
 import { isAttemptToken } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';

@@ -1,11 +1,28 @@
-import { aliasChange, aliasList, aliasMovePage, aliasName, aliasRequest, lineage, modelPage, modelReference, pageQuery, safeName, CairnError, fileName, idOf, type ModelCard, modelCard, modelVersionReference } from '@cairn/contract';
-import { listAliases, listAliasMoves, listModels, listModelVersions, modelLineage, findModelCard, getArtifact } from '@cairn/db';
+import {
+  aliasChange,
+  aliasList,
+  aliasMovePage,
+  aliasName,
+  aliasRequest,
+  CairnError,
+  fileName,
+  idOf,
+  lineage,
+  type ModelCard,
+  modelCard,
+  modelPage,
+  modelReference,
+  modelVersionReference,
+  pageQuery,
+  safeName,
+} from '@cairn/contract';
+import { findModelCard, getArtifact, listAliases, listAliasMoves, listModels, listModelVersions, modelLineage } from '@cairn/db';
+import { markdownText } from '@cairn/runtime';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, nameParams, problems } from '../http/bare-app.ts';
-import type { ApiDeps } from './api-deps.ts';
-import { markdownText } from '@cairn/runtime';
 import { closedSignal } from '../http/closing.ts';
+import type { ApiDeps } from './api-deps.ts';
 
 export function modelRoutes(app: App, { engine, prisma }: ApiDeps): void {
   const tags = ['models'];

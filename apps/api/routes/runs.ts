@@ -1,10 +1,28 @@
-import { callerActions, cancelRequest, largestInt4, lineage, planView, retryRequest, runComparison, runComparisonQuery, runEventPage, runListQuery, runPage, runTimeline, runView, submitRequest, writtenText, recipeList, recipeView } from '@cairn/contract';
+import {
+  callerActions,
+  cancelRequest,
+  largestInt4,
+  lineage,
+  planView,
+  recipeList,
+  recipeView,
+  retryRequest,
+  runComparison,
+  runComparisonQuery,
+  runEventPage,
+  runListQuery,
+  runPage,
+  runTimeline,
+  runView,
+  submitRequest,
+  writtenText,
+} from '@cairn/contract';
 import { compareRuns, getRun, listEvents, listRuns, readTimeline, runLineage } from '@cairn/db';
+import { findRecipe } from '@cairn/engine';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import { type App, idempotencyHeaders, problems, runParams, nameParams } from '../http/bare-app.ts';
+import { type App, idempotencyHeaders, nameParams, problems, runParams } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
-import { findRecipe } from '@cairn/engine';
 
 const submitQuery = z.strictObject({
   dryRun: z.enum(['true', 'false']).default('false').describe('`true` returns the plan and changes nothing.'),

@@ -1,5 +1,26 @@
-import { attemptList, checkpointList, metricsQuery, metricsView, rejectedPage, rejectedQuery, shardGrid, shardList, shardsQuery, stepView } from '@cairn/contract';
-import { decodeCursor, encodeCursor, getStep, listAttempts, listCheckpoints, listRejectedFiles, listShards, readMetrics, readShardGrid } from '@cairn/db';
+import {
+  attemptList,
+  checkpointList,
+  metricsQuery,
+  metricsView,
+  rejectedPage,
+  rejectedQuery,
+  shardGrid,
+  shardList,
+  shardsQuery,
+  stepView,
+} from '@cairn/contract';
+import {
+  decodeCursor,
+  encodeCursor,
+  getStep,
+  listAttempts,
+  listCheckpoints,
+  listRejectedFiles,
+  listShards,
+  readMetrics,
+  readShardGrid,
+} from '@cairn/db';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';

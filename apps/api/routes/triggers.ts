@@ -1,4 +1,19 @@
-import { CairnError, callerActions, deliveryPage, deliveryQuery, hookAnswer, idOf, pageQuery, rotateRequest, safeName, type TriggerView, triggerCreated, triggerPage, triggerRequest, triggerView } from '@cairn/contract';
+import {
+  CairnError,
+  callerActions,
+  deliveryPage,
+  deliveryQuery,
+  hookAnswer,
+  idOf,
+  pageQuery,
+  rotateRequest,
+  safeName,
+  type TriggerView,
+  triggerCreated,
+  triggerPage,
+  triggerRequest,
+  triggerView,
+} from '@cairn/contract';
 import { listDeliveries, listTriggers, readTrigger } from '@cairn/db';
 import { z } from 'zod';
 import { type Caller, requireRole } from '../auth/authenticate.ts';

@@ -1,5 +1,20 @@
-import { callerActions, outgoingDeliveryId, outgoingDeliveryListQuery, outgoingDeliveryPage, outgoingDeliveryView, safeName, webhookCreated, webhookList, webhookRequest, webhookView, codeHostList, codeHostRequest, codeHostToken, codeHostView } from '@cairn/contract';
-import { getOutgoingDelivery, getWebhook, listOutgoingDeliveries, listWebhooks, getCodeHost, listCodeHosts } from '@cairn/db';
+import {
+  callerActions,
+  codeHostList,
+  codeHostRequest,
+  codeHostToken,
+  codeHostView,
+  outgoingDeliveryId,
+  outgoingDeliveryListQuery,
+  outgoingDeliveryPage,
+  outgoingDeliveryView,
+  safeName,
+  webhookCreated,
+  webhookList,
+  webhookRequest,
+  webhookView,
+} from '@cairn/contract';
+import { getCodeHost, getOutgoingDelivery, getWebhook, listCodeHosts, listOutgoingDeliveries, listWebhooks } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, nameParams, problems } from '../http/bare-app.ts';

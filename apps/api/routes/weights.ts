@@ -1,7 +1,24 @@
+import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { CairnError, callerActions, maxWeightsBytes, pageQuery, weightsPage, weightsQuery, weightsView, type ArtifactDetails, protocol, type WeightsContent, type WeightsQuery, type WeightsView } from '@cairn/contract';
-import { getWeights, inTransaction, listWeights, isUniqueViolation, type Prisma, type PrismaClient, weightsViewOf } from '@cairn/db';
-import { audit, type Actor } from '@cairn/engine';
+import { pipeline } from 'node:stream/promises';
+import {
+  type ArtifactDetails,
+  CairnError,
+  callerActions,
+  maxWeightsBytes,
+  pageQuery,
+  protocol,
+  type WeightsContent,
+  type WeightsQuery,
+  type WeightsView,
+  weightsPage,
+  weightsQuery,
+  weightsView,
+} from '@cairn/contract';
+import { getWeights, inTransaction, isUniqueViolation, listWeights, type Prisma, type PrismaClient, weightsViewOf } from '@cairn/db';
+import { type Actor, audit } from '@cairn/engine';
+import { newId } from '@cairn/runtime';
+import { commitArtifact, type ObjectStore } from '@cairn/storage';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { requireRole } from '../auth/authenticate.ts';
@@ -9,10 +26,6 @@ import { callerOf } from '../auth/guard.ts';
 import { type App, nameParams, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
 import type { ApiDeps } from './api-deps.ts';
-import { createHash } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
-import { newId } from '@cairn/runtime';
-import { commitArtifact, type ObjectStore } from '@cairn/storage';
 
 export function weightsRoutes(app: App, deps: ApiDeps): void {
   const { prisma, weightsQuota } = deps;

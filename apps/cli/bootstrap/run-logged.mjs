@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { hasCode } from './exclusive.mjs';
 import { BootstrapError } from './layout.mjs';
-import { constants } from 'node:os';
 
 const tailLines = 15;
 const killAfterMs = 3_000;

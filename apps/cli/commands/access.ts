@@ -1,4 +1,4 @@
-import { CairnError, type TokenRole, tokenRole, type SecretKeyList, type AuditEntry } from '@cairn/contract';
+import { type AuditEntry, CairnError, type SecretKeyList, type TokenRole, tokenRole } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';

@@ -1,9 +1,9 @@
-import { CairnError, type ModelView, modelVersionReference, type AliasMoveView, type AliasView } from '@cairn/contract';
+import { type AliasMoveView, type AliasView, CairnError, type ModelView, modelVersionReference } from '@cairn/contract';
+import { InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { pullModel } from '../models/pull-model.ts';
 import { tableLines } from '../output/table.ts';
 import { formatAgo, formatBytes, formatInterval, formatPercent, plural } from '../output/units.ts';
-import { InvalidArgumentError } from 'commander';
 
 export function addCatalogueCommands({ program, action }: Registrar): void {
   program.command('recipes').description('lists the recipes of the service').action(action(listRecipes));

@@ -1,14 +1,26 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { CairnClient } from '@cairn/client';
-import { CairnError, type ComparedMeans, type Comparison, evaluationReference, idOf, isCairnError, maxSamples, maxShownQueries, maxComparedRuns, type RunComparison, type SettingDifference } from '@cairn/contract';
+import {
+  CairnError,
+  type ComparedMeans,
+  type Comparison,
+  evaluationReference,
+  idOf,
+  isCairnError,
+  maxComparedRuns,
+  maxSamples,
+  maxShownQueries,
+  type RunComparison,
+  type SettingDifference,
+} from '@cairn/contract';
 import type { NamedScores } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
-import { formatCount, formatPercent, plural, formatNumber } from '../output/units.ts';
-import { wholeNumber } from './options.ts';
 import type { Ui } from '../output/ui.ts';
+import { formatCount, formatNumber, formatPercent, plural } from '../output/units.ts';
+import { wholeNumber } from './options.ts';
 
 export function addCompare({ program, action }: Registrar): void {
   program

@@ -1,5 +1,5 @@
-import { type Command, type Option, Argument } from 'commander';
 import { isCairnError, safeName } from '@cairn/contract';
+import { Argument, type Command, type Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 
 const shells = ['bash', 'zsh', 'fish'] as const;

@@ -1,4 +1,15 @@
-import { type BudgetPeriod, type BudgetState, type BudgetView, budgetPeriod, type LedgerAmounts, type LedgerGrouping, type LedgerRow, ledgerGrouping, ledgerProperty, lossCause } from '@cairn/contract';
+import {
+  type BudgetPeriod,
+  type BudgetState,
+  type BudgetView,
+  budgetPeriod,
+  type LedgerAmounts,
+  type LedgerGrouping,
+  type LedgerRow,
+  ledgerGrouping,
+  ledgerProperty,
+  lossCause,
+} from '@cairn/contract';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';

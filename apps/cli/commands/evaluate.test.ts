@@ -2,12 +2,12 @@ import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { createNpy } from '@cairn/retrieval';
 import { trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
-import { fileURLToPath } from 'node:url';
 
 let folder: string;
 const path = (name: string): string => join(folder, name);

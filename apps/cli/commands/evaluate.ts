@@ -3,15 +3,15 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { assertOneOrigin, CairnError } from '@cairn/contract';
 import type { EvaluationMetrics, Features, QueryVectors, RevisitedMetrics } from '@cairn/retrieval';
-import { Option } from 'commander';
-import type { Registrar, Session } from '../cli.ts';
-import { createProgressLine } from '../output/live-screen.ts';
-import { formatCount, formatDuration, formatInterval, formatPercent, plural, formatRange } from '../output/units.ts';
-import { wholeNumber } from './options.ts';
 import { sha256File } from '@cairn/runtime';
+import { Option } from 'commander';
 import { z } from 'zod';
+import type { Registrar, Session } from '../cli.ts';
 import { runPython } from '../imports/upload-weights.ts';
+import { createProgressLine } from '../output/live-screen.ts';
 import { tableLines } from '../output/table.ts';
+import { formatCount, formatDuration, formatInterval, formatPercent, formatRange, plural } from '../output/units.ts';
+import { wholeNumber } from './options.ts';
 
 type EvaluateOptions = { queries: string; index: string; metadata?: string; revisited?: string; out: string; topK: number };
 

@@ -1,11 +1,21 @@
 import { resolve } from 'node:path';
-import { CairnError, type ListName, listName, type Preprocessing, preprocessing, type RecipeInput, type WeightsQuery, weightsExtent, type WeightsView } from '@cairn/contract';
+import {
+  CairnError,
+  type ListName,
+  listName,
+  type Preprocessing,
+  preprocessing,
+  type RecipeInput,
+  type WeightsQuery,
+  type WeightsView,
+  weightsExtent,
+} from '@cairn/contract';
 import { Option } from 'commander';
 import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
 import { runPython, type UploadOptions, uploadWeights } from '../imports/upload-weights.ts';
 import { listTable, tableLines } from '../output/table.ts';
-import { formatBytes, formatCount, plural, formatAgo } from '../output/units.ts';
+import { formatAgo, formatBytes, formatCount, plural } from '../output/units.ts';
 import { parseSetOptions } from '../recipe/read-recipe.ts';
 import { collect, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';

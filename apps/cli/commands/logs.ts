@@ -1,16 +1,16 @@
+import { createWriteStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { StepLogPiece } from '@cairn/client';
 import { CairnError, type LogStream, logStream } from '@cairn/contract';
-import { didYouMean, nearestName, makeFolder, pathBelow } from '@cairn/runtime';
+import { didYouMean, makeFolder, nearestName, pathBelow } from '@cairn/runtime';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import type { Style } from '../output/style.ts';
+import { plural } from '../output/units.ts';
 import { visibleLogLine } from '../output/visible-text.ts';
 import { wholeNumber } from './options.ts';
-import { createWriteStream } from 'node:fs';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { plural } from '../output/units.ts';
 
 type LogsOptions = { follow?: true; attempt?: number; stream: LogStream | 'all' };
 

@@ -1,10 +1,22 @@
 import type { CairnClient } from '@cairn/client';
-import { type ArtifactView, isEndedRun, isEndedStep, labelTexts, originText, type RunView, runStates, type StepView, type Lineage, type LineageNode, lineageTree } from '@cairn/contract';
+import {
+  type ArtifactView,
+  isEndedRun,
+  isEndedStep,
+  type Lineage,
+  type LineageNode,
+  labelTexts,
+  lineageTree,
+  originText,
+  type RunView,
+  runStates,
+  type StepView,
+} from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatAgo, formatBytes, formatDuration, secondsBetween, formatCount, formatPercent } from '../output/units.ts';
+import { formatAgo, formatBytes, formatCount, formatDuration, formatPercent, secondsBetween } from '../output/units.ts';
 import { attemptTable, firstLine, notableAttempts } from '../watch/run-changes.ts';
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { newNotes } from '../watch/show-run.ts';

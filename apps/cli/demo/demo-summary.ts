@@ -1,9 +1,17 @@
-import { type ArtifactView, type RunView, type StepView, type Comparison, needsReferences, neighboursDetails, stepSettings } from '@cairn/contract';
+import type { CairnClient } from '@cairn/client';
+import {
+  type ArtifactView,
+  type Comparison,
+  needsReferences,
+  neighboursDetails,
+  type RunView,
+  type StepView,
+  stepSettings,
+} from '@cairn/contract';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatDuration, formatPercent, formatRange, plural, secondsBetween, formatCount } from '../output/units.ts';
+import { formatCount, formatDuration, formatPercent, formatRange, plural, secondsBetween } from '../output/units.ts';
 import { stepSign } from '../watch/step-text.ts';
-import type { CairnClient } from '@cairn/client';
 
 type Look = Pick<Ui, 'style' | 'glyphs'>;
 type DemoResult = {

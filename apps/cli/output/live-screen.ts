@@ -1,8 +1,8 @@
+import type { Look } from './style.ts';
 import { cutTo, visibleWidth } from './table.ts';
 import type { TextOutput, Ui } from './ui.ts';
-import { printable, printableLine } from './visible-text.ts';
-import type { Look } from './style.ts';
 import { formatCount } from './units.ts';
+import { printable, printableLine } from './visible-text.ts';
 
 type LiveScreen = {
   /** Shows these lines in place of the previous ones. */

@@ -1,7 +1,5 @@
-import { join } from 'node:path';
-import { type Service, type ServiceOptions, startService } from '../service/start-service.ts';
-import type { ProgramSpec } from '../service/supervised-program.ts';
 import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { createClient } from '@cairn/client';
 import { findEvaluation } from '@cairn/db';
@@ -13,6 +11,8 @@ import { createCloser } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { bareEnvironment, freePort, makeRunFolder, removeRunFolder, serverProgram } from '@cairn/testing';
 import { afterAll } from 'vitest';
+import { type Service, type ServiceOptions, startService } from '../service/start-service.ts';
+import type { ProgramSpec } from '../service/supervised-program.ts';
 
 export type TestServiceOptions = Pick<ServiceOptions, 'home' | 'python' | 'env' | 'signal'> &
   Partial<Pick<ServiceOptions, 'internalPort' | 'slots' | 'onEvent'>> & {

@@ -1,8 +1,17 @@
-import { awaitsVerdict, type ErrorRow, errorTable, isEndedRun, isEndedStep, type StepView, type Judgement, type RunGateView } from '@cairn/contract';
+import {
+  awaitsVerdict,
+  type ErrorRow,
+  errorTable,
+  isEndedRun,
+  isEndedStep,
+  type Judgement,
+  type RunGateView,
+  type StepView,
+} from '@cairn/contract';
 import { bar } from '../output/live-screen.ts';
 import type { Look } from '../output/style.ts';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
-import { formatDuration, formatRunning, plural, secondsBetween, formatPercent } from '../output/units.ts';
+import { formatDuration, formatPercent, formatRunning, plural, secondsBetween } from '../output/units.ts';
 import { paintedRunState, progressParts, resultParts, shareDone, stepSign, type WatchState } from './step-text.ts';
 
 export type ViewOptions = Look & {

@@ -1,4 +1,4 @@
-import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, Link } from '@tanstack/react-router';
+import { createRootRouteWithContext, createRoute, createRouter, Link, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
 import { auditSearch } from '../pages/admin/audit-search.ts';
 import { compareSearch } from '../pages/compare/compare-search.ts';
@@ -10,9 +10,9 @@ import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
 import { submitSearch } from '../pages/submit/submit-search.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
+import { useTitle } from '../parts/title.ts';
 import { Layout } from './layout.tsx';
 import type { Services } from './services.ts';
-import { useTitle } from '../parts/title.ts';
 
 const root = createRootRouteWithContext<Services>()({ component: Outlet });
 

@@ -1,4 +1,13 @@
-import { checkpointDetails, evaluationDetails, type ImageSource, type InputArtifact, modelDetails, neighboursDetails, weightsDetails, type ArtifactDetails } from '@cairn/contract';
+import {
+  type ArtifactDetails,
+  checkpointDetails,
+  evaluationDetails,
+  type ImageSource,
+  type InputArtifact,
+  modelDetails,
+  neighboursDetails,
+  weightsDetails,
+} from '@cairn/contract';
 import { markdownCode, markdownTable, markdownText } from '@cairn/runtime';
 import type { Runner } from '../agent/attempt-context.ts';
 import { inputOf, uploadFile } from '../agent/stored-files.ts';

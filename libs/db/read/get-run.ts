@@ -1,11 +1,45 @@
-import { actionsIn, attemptPurpose, attemptState, CairnError, cancelCause, holdCause, isDoneStep, maxDifferences, maxTimelineAttempts, type RunComparison, type RunGateView, type RunTimeline, type RunView, runGate, runGateState, runListItem, runState, runVerdict, type SettingDifference, type StepView, settingPathText, stepKind, stepState } from '@cairn/contract';
+import {
+  actionsIn,
+  attemptPurpose,
+  attemptState,
+  CairnError,
+  cancelCause,
+  holdCause,
+  isDoneStep,
+  maxDifferences,
+  maxTimelineAttempts,
+  type RunComparison,
+  type RunGateView,
+  type RunTimeline,
+  type RunView,
+  runGate,
+  runGateState,
+  runListItem,
+  runState,
+  runVerdict,
+  type SettingDifference,
+  type StepView,
+  settingPathText,
+  stepKind,
+  stepState,
+} from '@cairn/contract';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
-import { contextOf, failureColumn, isoTime, isoTimeOrNull, noReuseColumn, readColumn, readNullable, requestColumn, resumedFromColumn } from './columns.ts';
+import {
+  contextOf,
+  failureColumn,
+  isoTime,
+  isoTimeOrNull,
+  noReuseColumn,
+  readColumn,
+  readNullable,
+  requestColumn,
+  resumedFromColumn,
+} from './columns.ts';
 import { findJudgement } from './evaluations.ts';
 import { loadHoldReason } from './holds.ts';
-import { progressOf, type AdmissionSource, loadStepViews } from './step-views.ts';
+import { type AdmissionSource, loadStepViews, progressOf } from './step-views.ts';
 
 type RunArgs = { projectId: string; runId: string; admission?: AdmissionSource | undefined };
 

@@ -1,11 +1,26 @@
-import { actionsIn, cancelCause, holdCause, isDoneStep, labelsOf, liveRunStates, type RunListItem, type RunSort, type RunSortKey, type RunState, runSort, runState, runVerdict, stepState } from '@cairn/contract';
+import {
+  actionsIn,
+  cancelCause,
+  holdCause,
+  isDoneStep,
+  labelsOf,
+  liveRunStates,
+  type RunListItem,
+  type RunSort,
+  type RunSortKey,
+  type RunState,
+  runSort,
+  runState,
+  runVerdict,
+  stepState,
+} from '@cairn/contract';
 import { z } from 'zod';
 import { listOfStates, liveAttempts, type Transaction } from '../client.ts';
 import { Prisma } from '../generated/client.ts';
 import { contextOf, failureColumn, isoTime, isoTimeOrNull, progressColumn, readColumn, readNullable, readRows } from './columns.ts';
 import { holder, holderColumn, holdReason } from './holds.ts';
 import { decodeCursor, encodeCursor, keyText, type Page, type PageArgs } from './page-cursor.ts';
-import { type ProgressStep, progressOf, type AdmissionSource } from './step-views.ts';
+import { type AdmissionSource, type ProgressStep, progressOf } from './step-views.ts';
 import { loadAdmission } from './waiting.ts';
 
 export type RunListArgs = PageArgs & {

@@ -1,8 +1,38 @@
-import { actionsIn, artifactKind, attemptStatesIn, isEndedStep, type RunState, type StepView, stepKind, stepPool, stepState, type FailureView, isDoneStep, type ProgressView, type RunListItem, type StepState } from '@cairn/contract';
+import {
+  actionsIn,
+  artifactKind,
+  attemptStatesIn,
+  type FailureView,
+  isDoneStep,
+  isEndedStep,
+  type ProgressView,
+  type RunListItem,
+  type RunState,
+  type StepState,
+  type StepView,
+  stepKind,
+  stepPool,
+  stepState,
+} from '@cairn/contract';
 import { describeFailure } from '@cairn/domain';
 import { z } from 'zod';
 import { listOfStates, type Transaction } from '../client.ts';
-import { failureColumn, failuresColumn, findingColumn, givenColumn, isoTime, isoTimeOrNull, needsColumn, progressColumn, readColumn, readNullable, readRows, recordColumn, removedColumn, scoresColumn } from './columns.ts';
+import {
+  failureColumn,
+  failuresColumn,
+  findingColumn,
+  givenColumn,
+  isoTime,
+  isoTimeOrNull,
+  needsColumn,
+  progressColumn,
+  readColumn,
+  readNullable,
+  readRows,
+  recordColumn,
+  removedColumn,
+  scoresColumn,
+} from './columns.ts';
 import { scoresOf } from './evaluations.ts';
 import type { HoldReason } from './holds.ts';
 import { type AdmissionView, blockersOf, loadAdmission, needsAdmission, type StepSituation, waitingReasonOf } from './waiting.ts';

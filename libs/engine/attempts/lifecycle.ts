@@ -1,4 +1,13 @@
-import { type AttemptState, artifactDetails, CairnError, type FailureView, type FinishRequest, isLiveAttempt, listsDetails, type StartRequest } from '@cairn/contract';
+import {
+  type AttemptState,
+  artifactDetails,
+  CairnError,
+  type FailureView,
+  type FinishRequest,
+  isLiveAttempt,
+  listsDetails,
+  type StartRequest,
+} from '@cairn/contract';
 import { rulesOf, stepKinds } from '@cairn/domain';
 import { z } from 'zod';
 import { memoPartsColumn } from '../columns.ts';
@@ -6,7 +15,7 @@ import type { EngineContext } from '../engine.ts';
 import { finalizedFleet, reopenShards } from '../finalize-fleet.ts';
 import { changeAttempt, emit, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
-import { attemptNow, liveAttempt, recordFailure, superseded, refuseForeignFiles } from './spec.ts';
+import { attemptNow, liveAttempt, recordFailure, refuseForeignFiles, superseded } from './spec.ts';
 
 /**
  * Records the process that runs an attempt. Repeating it changes nothing; a second process is rejected.

@@ -1,8 +1,32 @@
-import { type AttemptSpec, agreedProtocol, attemptSpec as attemptSpecSchema, CairnError, type InputArtifact, imageSource, inputArtifact, maxListedFiles, oldestProtocol, protocol, type ResumePoint, type StoredFile, type FailureView, isLiveAttempt } from '@cairn/contract';
-import { stepKinds, exhaustedCause, retryDelayMs } from '@cairn/domain';
-import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn, states, stopCauseColumn } from '../columns.ts';
-import type { EngineContext } from '../engine.ts';
+import {
+  type AttemptSpec,
+  agreedProtocol,
+  attemptSpec as attemptSpecSchema,
+  CairnError,
+  type FailureView,
+  type InputArtifact,
+  imageSource,
+  inputArtifact,
+  isLiveAttempt,
+  maxListedFiles,
+  oldestProtocol,
+  protocol,
+  type ResumePoint,
+  type StoredFile,
+} from '@cairn/contract';
 import type { PrismaClient, Transaction } from '@cairn/db';
+import { exhaustedCause, retryDelayMs, stepKinds } from '@cairn/domain';
+import {
+  artifactFilesColumn,
+  datasetFilesColumn,
+  detailsColumn,
+  type Given,
+  givenColumn,
+  needsColumn,
+  states,
+  stopCauseColumn,
+} from '../columns.ts';
+import type { EngineContext } from '../engine.ts';
 import { changeStep, type RunWork, type WorkStep } from '../run-work.ts';
 
 /** The prefix below which an attempt writes: everything below it is its own, and nothing else. */

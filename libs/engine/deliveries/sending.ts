@@ -1,4 +1,12 @@
-import { type OutgoingDeliveryAnswer, outgoingDeliveryAnswer, CairnError, type WebhookEvent, type WebhookMessage, webhookMessage, webhookVersion } from '@cairn/contract';
+import {
+  CairnError,
+  type OutgoingDeliveryAnswer,
+  outgoingDeliveryAnswer,
+  type WebhookEvent,
+  type WebhookMessage,
+  webhookMessage,
+  webhookVersion,
+} from '@cairn/contract';
 import { Prisma, type PrismaClient, type Transaction } from '@cairn/db';
 import { z } from 'zod';
 import { toJson } from '../columns.ts';

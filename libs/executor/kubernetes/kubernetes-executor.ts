@@ -3,12 +3,22 @@ import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-containers.ts';
 import { type Executor, type Launched, type LaunchSpec, oneAtATime, overdue, type Snapshot, type StopRequest } from '../executor.ts';
-import { type AttemptMemory, attemptMemory, jobManifest, secretManifest, agentContainer } from './pod-spec.ts';
-import { clusterApi, type ClusterApi } from './cluster-api.ts';
-import { isPod, type Job, type Pod, type ClusterEvent } from './cluster-objects.ts';
+import { type ClusterApi, clusterApi } from './cluster-api.ts';
+import { type ClusterEvent, isPod, type Job, type Pod } from './cluster-objects.ts';
 import { evictedFor, type QueueWatch, watchQueue } from './kueue.ts';
-import { type AttemptView, attemptViews, avoidable, identityOf, isOver, newestViews, nodeFit, podNeeds, withoutPromised } from './node-fit.ts';
+import {
+  type AttemptView,
+  attemptViews,
+  avoidable,
+  identityOf,
+  isOver,
+  newestViews,
+  nodeFit,
+  podNeeds,
+  withoutPromised,
+} from './node-fit.ts';
 import { diagnose, isTerminal } from './pod-failure.ts';
+import { type AttemptMemory, agentContainer, attemptMemory, jobManifest, secretManifest } from './pod-spec.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 import { findOrphans, reap, secretsOf } from './reaper.ts';
 import { watchCluster } from './watched-list.ts';

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { objectName } from '../attempt-containers.ts';
 import type { LaunchSpec } from '../executor.ts';
-import { jobManifest, secretManifest, attemptMemory } from './pod-spec.ts';
+import { attemptMemory, jobManifest, secretManifest } from './pod-spec.ts';
 import { type KubernetesPoolSettings, kubernetesPoolSettings } from './pool-settings.ts';
 import { aPod } from './testing/objects.ts';
 

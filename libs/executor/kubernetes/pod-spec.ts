@@ -1,10 +1,19 @@
+import type { FailureSignal } from '@cairn/contract';
 import type { V1Container, V1EnvVar, V1Job, V1PodSpec, V1Secret, V1Toleration, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
-import { agentEnvironment, attemptLabels, nameAnnotation, objectName, ownerReference, type PoolIdentity, tokenVariable, workDir } from '../attempt-containers.ts';
+import {
+  agentEnvironment,
+  attemptLabels,
+  nameAnnotation,
+  objectName,
+  ownerReference,
+  type PoolIdentity,
+  tokenVariable,
+  workDir,
+} from '../attempt-containers.ts';
 import { parseQuantity, sharedMemoryBytes } from '../container-settings.ts';
 import type { LaunchSpec } from '../executor.ts';
-import type { KubernetesPoolSettings } from './pool-settings.ts';
-import type { FailureSignal } from '@cairn/contract';
 import { isPod, type Job, type Pod } from './cluster-objects.ts';
+import type { KubernetesPoolSettings } from './pool-settings.ts';
 
 export const agentContainer = 'agent';
 const tokenKey = 'token';

@@ -1,7 +1,7 @@
 import { backoff, deadline, type Logger, pause, sleep, untilAborted } from '@cairn/runtime';
 import type { Watch } from '@kubernetes/client-node';
 import { z } from 'zod';
-import { type Listed, statusOf, type ClusterApi } from './cluster-api.ts';
+import { type ClusterApi, type Listed, statusOf } from './cluster-api.ts';
 import { type Job, jobObject, type Node, nodeObject, type Pod, podObject } from './cluster-objects.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 

@@ -1,6 +1,16 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CairnError, type FeatureFile, featureFolders, partFile, partOf, featureSetManifest, manifestName, type Origin, originOf } from '@cairn/contract';
+import {
+  CairnError,
+  type FeatureFile,
+  featureFolders,
+  featureSetManifest,
+  manifestName,
+  type Origin,
+  originOf,
+  partFile,
+  partOf,
+} from '@cairn/contract';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createIdTable, type IdTable, type TableIds, tableIds } from './id-table.ts';
 import { type NpyHeader, readNpyHalf, readNpyHeader, readNpyRows } from './npy.ts';

@@ -1,7 +1,7 @@
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type FeatureFile, partFile, CairnError } from '@cairn/contract';
-import { sha256File, sha256 } from '@cairn/runtime';
+import { CairnError, type FeatureFile, partFile } from '@cairn/contract';
+import { sha256, sha256File } from '@cairn/runtime';
 import { writingTo } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createNpy } from './npy.ts';

@@ -1,9 +1,9 @@
 import { CairnError } from '@cairn/contract';
 import sharp, { type OutputInfo, type Sharp } from 'sharp';
-import { type ImageFormat, readJpegHeader, sniffFormat } from './image-header.ts';
-import { orientationOf, type RgbImage, turned, readTiffDirectory, type TiffDirectory } from './orientation.ts';
-import { reasonOf, UnreadableImage } from './unreadable-image.ts';
 import { withinTime } from './decode-pool.ts';
+import { type ImageFormat, readJpegHeader, sniffFormat } from './image-header.ts';
+import { orientationOf, type RgbImage, readTiffDirectory, type TiffDirectory, turned } from './orientation.ts';
+import { reasonOf, UnreadableImage } from './unreadable-image.ts';
 
 export type DecodeOptions = {
   /** Maximum time for one image in milliseconds; after it the image counts as unreadable. */

@@ -1,8 +1,8 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, expect, test } from 'vitest';
 import { jpegOf, picture } from '../fixtures/pictures.ts';
 import { createDecodePool, withinTime } from './decode-pool.ts';
 import { preprocessImage } from './preprocess-image.ts';
-import { readFile } from 'node:fs/promises';
 
 const settings = { imageSize: 16, preprocessing: 'reference' } as const;
 const pool = createDecodePool({ threads: 1, ...settings });

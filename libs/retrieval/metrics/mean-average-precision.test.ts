@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type GroundTruth, type Usage, meanAveragePrecision, evalCbir } from './mean-average-precision.ts';
+import { evalCbir, type GroundTruth, meanAveragePrecision, type Usage } from './mean-average-precision.ts';
 
 function truth(...entries: [queryId: string, usage: Usage, imageIds: string][]): GroundTruth {
   return new Map(

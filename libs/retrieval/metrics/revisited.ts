@@ -1,10 +1,10 @@
 import { type BootstrapSettings, CairnError, type Interval } from '@cairn/contract';
 import { createIdTable, orderIds, sortIds, type TableIds } from '../features/id-table.ts';
-import { readFeatures, type Features } from '../features/read-features.ts';
+import { type Features, readFeatures } from '../features/read-features.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { bootstrapOf, intervalOf } from '../scores/bootstrap.ts';
-import { type Gallery, galleryOf } from '../search/neighbours-file.ts';
 import { innerProduct } from '../search/candidates.ts';
+import { type Gallery, galleryOf } from '../search/neighbours-file.ts';
 
 /** The ground truth of revisited Oxford or Paris: positions in `images`. */
 export type RevisitedTruth = {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, readdir, readFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CairnError, type ErrorCode } from '@cairn/contract';

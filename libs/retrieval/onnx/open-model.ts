@@ -1,7 +1,7 @@
+import { type FileHandle, open } from 'node:fs/promises';
 import { CairnError, preprocessing } from '@cairn/contract';
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { createSession, type Device, type NodePlacement } from './create-session.ts';
-import { type FileHandle, open } from 'node:fs/promises';
 
 export type OpenModelOptions = {
   /** The ONNX file. */

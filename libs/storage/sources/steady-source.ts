@@ -1,8 +1,8 @@
 import { CairnError, isCairnError } from '@cairn/contract';
 import { backoff, sleep } from '@cairn/runtime';
-import type { ExpectedFile, Opened, ReadOptions, Source, SourceFile, SourceRequests } from './source.ts';
 import { parseS3Location } from '../s3-bucket.ts';
 import { s3Source } from './s3-source.ts';
+import type { ExpectedFile, Opened, ReadOptions, Source, SourceFile, SourceRequests } from './source.ts';
 import { webSource } from './web-source.ts';
 
 type BreakerLimits = {

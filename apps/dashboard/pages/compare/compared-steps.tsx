@@ -5,9 +5,9 @@ import { Link } from '@tanstack/react-router';
 import { useServices } from '../../app/services.ts';
 import { stepLooks } from '../../parts/looks.ts';
 import { formatGpuHours, formatMap } from '../../parts/numbers.ts';
+import type { PlotColour } from '../../parts/plot.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import classes from './compare.module.css';
-import type { PlotColour } from '../../parts/plot.tsx';
 
 type Props = { runs: readonly RunListItem[]; steps: RunComparison['steps'] };
 

@@ -1,10 +1,10 @@
-import type { LineageView, ScoreDistribution, EvaluationView } from '@cairn/contract';
+import type { EvaluationView, LineageView, ScoreDistribution } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
-import { formatCount, formatShare, formatMap } from '../../parts/numbers.ts';
+import { formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './evaluation.module.css';

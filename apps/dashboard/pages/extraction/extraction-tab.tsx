@@ -1,16 +1,16 @@
 import { isEndedStep, type RunView, type ShardGrid, type StepView, shardActivities } from '@cairn/contract';
-import { NativeSelect, Button } from '@mantine/core';
+import { Button, NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { formatCount, formatDuration, formatShare } from '../../parts/numbers.ts';
+import { Picture } from '../../parts/picture.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import { StateBadge } from '../../parts/state-badge.tsx';
 import classes from './extraction.module.css';
 import { colourings, ShardCanvas, shardLooks, shardOf } from './shard-canvas.tsx';
-import { Picture } from '../../parts/picture.tsx';
-import { StateBadge } from '../../parts/state-badge.tsx';
 
 /** The shards of the run's fleets, one fleet at a time: as a grid and a table, their workers, and the images that were left out. */
 export default function ExtractionTab({ run }: { run: RunView }) {
@@ -121,7 +121,8 @@ function RejectedImages({ runId, step }: { runId: string; step: string }) {
   const { cursor } = useSearch({ from: '/signed-in/runs/$runId' });
   const rejected = useQuery({
     queryKey: keys.runPart(runId, 'shards', step, 'rejected', cursor),
-    queryFn: ({ signal }) => client.listRejected(runId, step, { limit: rejectedPageSize, ...(cursor === undefined ? {} : { cursor }) }, { signal }),
+    queryFn: ({ signal }) =>
+      client.listRejected(runId, step, { limit: rejectedPageSize, ...(cursor === undefined ? {} : { cursor }) }, { signal }),
     placeholderData: (previous) => previous,
   });
   return (

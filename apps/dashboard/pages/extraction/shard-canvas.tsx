@@ -3,8 +3,8 @@ import { useComputedColorScheme } from '@mantine/core';
 import { useElementSize } from '@mantine/hooks';
 import { useEffect, useRef } from 'react';
 import { Icon } from '../../parts/icon.tsx';
-import classes from './extraction.module.css';
 import type { Look } from '../../parts/looks.ts';
+import classes from './extraction.module.css';
 
 export const shardLooks = {
   pending: { label: 'Open', icon: 'clock', colour: 'gray' },

@@ -1,19 +1,19 @@
-import { type AttemptView, isLiveAttempt, type LogStream, type RunView, type LogLines } from '@cairn/contract';
+import type { CairnClient } from '@cairn/client';
+import { type AttemptView, isLiveAttempt, type LogLines, type LogStream, type RunView } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
 import { useInfiniteQuery, useMutation, useQueries, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { type UIEvent, useEffect, useRef, useState } from 'react';
 import { Virtuoso, type VirtuosoHandle } from 'react-virtuoso';
 import { useTimeZone } from '../../app/preferences.ts';
+import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { formatCount } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { clockTime } from '../../parts/time.tsx';
-import { markMatches, piecesOf, recordPieces, lastUpdate, shownCharacters } from './log-text.ts';
+import { lastUpdate, markMatches, piecesOf, recordPieces, shownCharacters } from './log-text.ts';
 import classes from './log-viewer.module.css';
-import type { CairnClient } from '@cairn/client';
-import { keys } from '../../app/query-keys.ts';
 
 /** A log of any length: only the lines on the screen are in the page, and only those around them in memory. */
 export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: AttemptView; stream: LogStream }) {

@@ -1,18 +1,18 @@
-import type { MetricsView, RunView, StepView, CheckpointList } from '@cairn/contract';
+import type { CheckpointList, MetricsView, RunView, StepView } from '@cairn/contract';
 import { NativeSelect } from '@mantine/core';
+import { useInViewport } from '@mantine/hooks';
 import { useQueries } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { curveDigits, curveKinds } from '../../parts/curve-kinds.ts';
-import { formatCount, formatBytes } from '../../parts/numbers.ts';
+import { formatBytes, formatCount } from '../../parts/numbers.ts';
+import { Plot, plotFaintTeal, plotHeight, plotTeal } from '../../parts/plot.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
-import { chainCurves, type ChainedCurve, type CurveMark, type CurveX } from './curves.ts';
+import { Ago } from '../../parts/time.tsx';
+import { type ChainedCurve, type CurveMark, type CurveX, chainCurves } from './curves.ts';
 import type { RunSearch } from './run-search.ts';
 import classes from './training.module.css';
-import { Ago } from '../../parts/time.tsx';
-import { useInViewport } from '@mantine/hooks';
-import { Plot, plotFaintTeal, plotHeight, plotTeal } from '../../parts/plot.tsx';
 
 const maxPoints = 1_000;
 

@@ -11,7 +11,19 @@ import { useServices } from '../../app/services.ts';
 import { CopyButton, CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { PlanPanel } from './plan-panel.tsx';
-import { assignmentsOf, faultsOf, isRecord, overridesOf, readYaml, type SettingFault, settingsOf, valueAt, valueText, withoutSetting, withSetting } from './recipe-text.ts';
+import {
+  assignmentsOf,
+  faultsOf,
+  isRecord,
+  overridesOf,
+  readYaml,
+  type SettingFault,
+  settingsOf,
+  valueAt,
+  valueText,
+  withoutSetting,
+  withSetting,
+} from './recipe-text.ts';
 import { type SettingRow, settingRows } from './setting-rows.ts';
 import { SettingsEditor } from './settings-editor.tsx';
 import classes from './submit.module.css';
