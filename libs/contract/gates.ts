@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CairnError } from './cairn-error.ts';
+import { CairnError } from './errors.ts';
 import { aliasName, evaluationReference, idOf, modelReferencePattern, timestamp, wholeNumber } from './names.ts';
 import { type RunState, runVerdict } from './states.ts';
 import { writtenText } from './text.ts';

@@ -1,7 +1,6 @@
 export * from './administration.ts';
 export * from './artifact-details.ts';
 export * from './attention.ts';
-export * from './cairn-error.ts';
 export * from './catalogue.ts';
 export * from './errors.ts';
 export * from './events.ts';
