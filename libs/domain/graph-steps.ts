@@ -39,7 +39,7 @@ function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
       'invalid_setting',
       `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
     );
-  // What the trainer is told: that it starts from something. What that is, the input says.
+  // The trainer's settings say that it starts from something; the input says from what.
   const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
   return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
 }

@@ -274,7 +274,7 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
       schema: {
         operationId: 'removeCodeHost',
         tags,
-        summary: 'Remove a code host and the reports that wait for it; what it was told stays there',
+        summary: 'Remove a code host and the reports that wait for it; reports already sent stay there',
         params: nameParams,
         response: { 204: z.null().describe('Removed.'), ...problems },
       },
