@@ -25,7 +25,7 @@ const maxRemembered = 1_000;
 const description =
   'For code hosts and other programs, without a token: the signature proves the sender. GitHub signs with X-Hub-Signature-256; GitLab with ' +
   'webhook-signature, or it sends the secret as X-Gitlab-Token; all others sign as Standard Webhooks says. Whatever it starts or ignores, a ' +
-  'rightly signed delivery is answered with success, because code hosts switch off webhooks that fail; `outcome` and `reason` say what became of it.';
+  'rightly signed delivery is answered with success, because code hosts switch off webhooks that fail; `outcome` and `reason` say what was done with it.';
 
 export function hookRoutes(app: App, { engine, load, bounds, metrics, log }: ApiDeps): void {
   const bodies = createBodyBudget(budget);

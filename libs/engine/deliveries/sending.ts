@@ -77,7 +77,7 @@ export type DeliveryOutcome =
   /** `target`: the receiver asked for a pause, so everything for it waits until then. */
   | { end: 'retry'; answer: OutgoingDeliveryAnswer; at: Date; pausesTarget: boolean };
 
-/** Records what came of a try. False when the delivery was claimed again or removed meanwhile: then nothing is recorded. */
+/** Records the outcome of a try. False when the delivery was claimed again or removed meanwhile: then nothing is recorded. */
 export async function recordDelivery(
   prisma: PrismaClient,
   { id, attempts, version, target }: ClaimedDelivery,
