@@ -308,6 +308,7 @@ describe('errors', () => {
     ['an unknown setting', 'unknown_setting', 2],
     ['a missing CSV', 'missing_file', 2],
     ['a wrong state', 'wrong_state', 2],
+    ['a wrong configuration', 'invalid_configuration', 78],
   ] as const)('%s exits with the documented code', async (_, code, expected) => {
     api.on('POST', '/v1/gc', (_request, response) => sendProblem(response, code, 'what happened'));
     const { code: exit, err, out } = await cairn('gc');
