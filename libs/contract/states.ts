@@ -24,6 +24,10 @@ export const runStates = {
 export const isEndedRun = (state: RunState): boolean => runStates[state].isEnded;
 export const endedRunStates = runState.options.filter(isEndedRun);
 export const liveRunStates = runState.options.filter((state) => !isEndedRun(state));
+/** Live runs that were let start. */
+export const unheldRunStates = liveRunStates.filter((state) => state !== 'held');
+/** The states in which steps of a run may start. */
+export const workingRunStates = unheldRunStates.filter((state) => state !== 'cancelling');
 
 /** True when a run in this state can be cancelled, released, or retried (all of it, or from one of its steps). */
 export const allowsAction = (state: RunState, action: RunAction): boolean => runStates[state].actions.some((one) => one === action);
@@ -124,6 +128,11 @@ export type ArtifactState = z.infer<typeof artifactState>;
 /** The kinds of steps. */
 export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'tag', 'rerank', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
+
+/** The kinds whose steps are divided into shards, which several attempts commit. */
+export const fleetKinds = ['extract', 'tag'] as const satisfies readonly StepKind[];
+export type FleetKind = (typeof fleetKinds)[number];
+export const isFleetKind = (kind: StepKind): kind is FleetKind => fleetKinds.some((one) => one === kind);
 
 /** Where steps run: `tasks` next to the control plane, `gpu` on the other pools. */
 export const stepPool = z.enum(['tasks', 'gpu']);

@@ -1,6 +1,7 @@
 import {
   type ArtifactKind,
   CairnError,
+  type FleetKind,
   featuresDetails,
   listsDetails,
   needsReferences,
@@ -79,7 +80,7 @@ const registered: Readonly<Record<string, StepInput>> = {
 };
 
 /** A new kind of step begins with a row here: docs/architecture.md, "Adding a kind of step". */
-export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
+export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> & { fleet: K extends FleetKind ? Fleet<K> : null } } = {
   prepare: {
     makes: 'lists',
     folder: 'lists',

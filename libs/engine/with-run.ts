@@ -1,4 +1,4 @@
-import { isEndedRun, liveRunStates, onNewer, type RunState } from '@cairn/contract';
+import { isEndedRun, liveRunStates, onNewer, type RunState, workingRunStates } from '@cairn/contract';
 import { inTransaction, listOfStates, type Transaction } from '@cairn/db';
 import { decideGroup, type GroupAction, type GroupRun } from '@cairn/domain';
 import { z } from 'zod';
@@ -109,6 +109,6 @@ export async function unsettledGroups({ prisma }: EngineContext): Promise<GroupK
      group by 1, 2
     having count(*) filter (where state = 'held') > 1
         or (count(*) filter (where state = 'held') = 1
-            and (count(*) = 1 or bool_or(on_newer = 'cancel' and state in ('queued', 'running'))))
+            and (count(*) = 1 or bool_or(on_newer = 'cancel' and state in ${listOfStates(workingRunStates)})))
      limit 1000`;
 }

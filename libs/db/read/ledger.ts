@@ -13,6 +13,7 @@ import {
   labelsOf,
   ledgerProperty,
   lossCause,
+  unheldRunStates,
 } from '@cairn/contract';
 import { z } from 'zod';
 import { listOfStates, liveAttempts, type Transaction } from '../client.ts';
@@ -263,7 +264,7 @@ export async function readBudgets(
             select coalesce(sum(a.slots * ms_between(case b.per when 'month' then greatest(a.created_at, ${from}) else a.created_at end, ${now})), 0) as ms,
                    coalesce(sum(a.slots * ms_between(a.created_at, ${now})), 0) as whole
               from attempt a where a.run_id = r.id and a.pool <> 'tasks' and a.state in ${liveAttempts}) t
-         where (r.state in ('queued', 'running', 'cancelling') or (r.state = 'held' and r.hold = 'group')) and r.project_id = b.project_id and ${isOfBudget}) live on true
+         where (r.state in ${listOfStates(unheldRunStates)} or (r.state = 'held' and r.hold = 'group')) and r.project_id = b.project_id and ${isOfBudget}) live on true
      where b.project_id = ${projectId} ${scopes === null ? Prisma.empty : Prisma.sql`and b.scope = any(${scopes})`}
      order by b.scope`;
   return readRows(useRow, rows).map(({ scope, gpuMs, usedMs, expectedMs, updatedAt, ...row }) => ({

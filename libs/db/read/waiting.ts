@@ -9,10 +9,11 @@ import {
   type RunState,
   type StepState,
   type WaitingReason,
+  workingRunStates,
 } from '@cairn/contract';
 import { type Admission, admit, type PoolCapacity, type RunningAttempt, slotsIn, type WaitingStep } from '@cairn/domain';
 import { z } from 'zod';
-import { liveAttempts, type Transaction } from '../client.ts';
+import { listOfStates, liveAttempts, type Transaction } from '../client.ts';
 import { isoTime, readNullable, readRows, roomColumn } from './columns.ts';
 import type { HoldReason } from './holds.ts';
 
@@ -74,7 +75,7 @@ export async function loadWaiting(db: Transaction): Promise<Waiting> {
              select count(*)::int from shard h where h.step_id = s.id and h.state in ('pending', 'leased')
            ) end as "openShards"
       from step s
-      join run r on r.id = s.run_id and r.state in ('queued', 'running')
+      join run r on r.id = s.run_id and r.state in ${listOfStates(workingRunStates)}
       join artifact f on f.id = s.artifact_id and f.state = 'building' and f.run_id = s.run_id and f.step_name = s.name
       left join (select step_id, purpose, count(*)::int as live from attempt
                   where state in ${liveAttempts} group by step_id, purpose) a

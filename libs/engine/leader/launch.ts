@@ -1,4 +1,13 @@
-import { attemptStatesIn, type FindingView, findingView, type Hint, isLiveAttempt, reportedMessage } from '@cairn/contract';
+import {
+  attemptStatesIn,
+  type FindingView,
+  findingView,
+  type Hint,
+  isLiveAttempt,
+  reportedMessage,
+  unheldRunStates,
+  workingRunStates,
+} from '@cairn/contract';
 import { hintChannel, inTransaction, listOfStates } from '@cairn/db';
 import { rulesOf } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
@@ -174,11 +183,11 @@ export async function attemptsToQueue(ctx: EngineContext, olderThanMs: number): 
  */
 export async function unsettledRuns(ctx: EngineContext): Promise<string[]> {
   const rows = await ctx.prisma.$queryRaw<{ id: string }[]>`
-    select r.id from run r where r.state in ('queued', 'running', 'cancelling')
+    select r.id from run r where r.state in ${listOfStates(unheldRunStates)}
       and not exists (select 1 from step s where s.run_id = r.id and s.state = 'active')
       and not exists (select 1 from step s join artifact a on a.id = s.artifact_id where s.run_id = r.id and s.state = 'ready' and a.state = 'building')
     union
-    select s.run_id from step s join run r on r.id = s.run_id and r.state in ('queued', 'running')
+    select s.run_id from step s join run r on r.id = s.run_id and r.state in ${listOfStates(workingRunStates)}
       join artifact a on a.id = s.artifact_id and a.state = 'building'
      where s.state = 'active' and not s.finalizing and ((s.shards_total is not null and s.shards_committed >= s.shards_total)
        or (s.shards_total is null and exists (select 1 from attempt t where t.step_id = s.id and t.step_generation = s.generation and t.state = 'succeeded')))`;

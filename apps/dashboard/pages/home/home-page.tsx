@@ -1,4 +1,4 @@
-import { type AttentionItem, liveRunStates, type RunListItem, type RunState } from '@cairn/contract';
+import { type AttentionItem, endedRunStates, liveRunStates, type RunListItem, type RunState } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
@@ -12,7 +12,7 @@ import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './home.module.css';
-import { attentionQuery, endedRunStates, endedRunsQuery, fleetQuery, liveRunsQuery } from './home-queries.ts';
+import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from './home-queries.ts';
 
 /** What needs a person, what runs, and what room there is. */
 export function HomePage() {

@@ -1,11 +1,10 @@
 import type { CairnClient } from '@cairn/client';
-import { isEndedRun, liveRunStates, runState } from '@cairn/contract';
+import { endedRunStates, liveRunStates } from '@cairn/contract';
 import { queryOptions } from '@tanstack/react-query';
 import { keys } from '../../app/query-keys.ts';
 
 /** Runs of a list on the home page. */
 const shown = 10;
-export const endedRunStates = runState.options.filter(isEndedRun);
 
 export const attentionQuery = (client: CairnClient) =>
   queryOptions({ queryKey: keys.attention, queryFn: ({ signal }) => client.getAttention({ signal }) });
