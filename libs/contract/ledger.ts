@@ -28,7 +28,6 @@ export const ledgerQuery = pageQuery.extend({
   run: idOf('run').optional().describe('Only this run.'),
   label: labelText.optional().describe('Only runs with this label, `key=value`.'),
 });
-export type LedgerQuery = z.output<typeof ledgerQuery>;
 
 /** GPU-seconds: seconds times slots. `held` is the sum of `useful`, `running`, `lost` and `idle`: no second is in two of them. */
 export const ledgerAmounts = z.object({

@@ -124,7 +124,6 @@ export const comparisonQuery = z.strictObject({
   show: z.coerce.number().int().min(0).max(maxShownQueries).default(20),
 });
 export const comparisonView = z.object({ a: evaluationView, b: evaluationView, comparison });
-export type ComparisonView = z.infer<typeof comparisonView>;
 
 export const queryOrders = ['worst', 'best', 'gained', 'lost', 'changed', 'id'] as const;
 

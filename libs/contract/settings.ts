@@ -228,7 +228,6 @@ export const ensembleSearchSettings = z.strictObject({
   topK: result(z.number().int().min(1).max(10_000).default(100), 'Neighbours per query.'),
   blockRows: operational(z.number().int().min(1).max(10_000_000).default(50_000), 'Rows per matrix product, which bounds the memory.'),
 });
-export type EnsembleSearchSettings = z.infer<typeof ensembleSearchSettings>;
 
 export const evaluateSettings = z.strictObject({
   atK: result(z.number().int().min(1).max(1000).default(100), 'Cut-off of mAP@k.'),

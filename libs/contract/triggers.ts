@@ -50,7 +50,6 @@ export const defaultGroupTemplate = '{trigger}-{subject}';
 
 /** The submission of each run, without what the delivery gives. */
 export const triggeredRun = submitRequest.omit({ name: true, source: true, group: true, onNewer: true, noReuse: true });
-export type TriggeredRun = z.infer<typeof triggeredRun>;
 
 /** POST /v1/triggers. */
 export const triggerRequest = z.strictObject({

@@ -28,7 +28,7 @@ export async function settle(run: RunWork): Promise<void> {
   throw new Error(`run ${run.id} does not settle`);
 }
 
-export function briefOf(run: RunWork): RunBrief {
+function briefOf(run: RunWork): RunBrief {
   return { state: run.state, steps: run.steps.map((step) => briefOfStep(run, step)) };
 }
 

@@ -84,7 +84,7 @@ async function listRuns({ ui, signal, client, cli }: Session, options: ListOptio
 }
 
 /** Runs as a table. */
-export function runTable(runs: readonly RunListItem[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
+function runTable(runs: readonly RunListItem[], { style }: Pick<Ui, 'style'>, now: Date): string[] {
   const rows = runs.map((run) => [
     style.bold(run.name),
     paintedRunState(run.state, { style }) +

@@ -97,7 +97,7 @@ async function version({ ui }: Session): Promise<undefined> {
 }
 
 /** The release of this file. */
-export async function releaseVersion(): Promise<string> {
+async function releaseVersion(): Promise<string> {
   const text = await readFile(join(import.meta.dirname, '..', '..', '..', 'package.json'), 'utf8');
   return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
 }

@@ -201,7 +201,7 @@ async function plan(session: Session, options: SubmissionOptions): Promise<undef
 }
 
 /** The plan as a table: what would happen to each step and why. */
-export function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 'glyphs'>): string[] {
+function planLines(view: PlanView, { style, glyphs }: Pick<Ui, 'style' | 'glyphs'>): string[] {
   const words: Record<PlanView['steps'][number]['action'], string> = {
     run: style.accent('run'),
     reuse: style.good(`${glyphs.reused} reuse`),

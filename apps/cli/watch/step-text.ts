@@ -79,7 +79,7 @@ export function resultParts(step: StepView, { glyphs }: Pick<Look, 'glyphs'>): s
 }
 
 /** Scores of a step for people: `mAP@100 21.7 % → 68.3 %`, or with its interval `mAP@100 67.1 % (95 %: 60.2 to 73.5)`. Null when it has none. */
-export function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick<Glyphs, 'arrow'>): string | null {
+function scoreText(scores: Readonly<Record<string, number>>, glyphs: Pick<Glyphs, 'arrow'>): string | null {
   const start = scores['mapAt100.start'];
   const end = scores['mapAt100.end'] ?? scores.mapAt100;
   if (end === undefined) return start === undefined ? null : `mAP@100 ${formatPercent(start)} at the start`;

@@ -8,7 +8,7 @@ export type SignedMessage = { url: string; messageId: string; body: string; secr
  * The headers of Standard Webhooks: a signature for each secret that is valid now.
  * https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
  */
-export function signatureHeaders({ messageId, body, secrets }: Omit<SignedMessage, 'url'>, now: Date): Record<string, string> {
+function signatureHeaders({ messageId, body, secrets }: Omit<SignedMessage, 'url'>, now: Date): Record<string, string> {
   const timestamp = String(Math.floor(now.getTime() / 1000));
   const signatures = secrets.map((secret) => {
     const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64');

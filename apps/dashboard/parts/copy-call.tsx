@@ -7,7 +7,7 @@ import { Icon } from './icon.tsx';
 export type Call = { method?: 'GET' | 'POST' | 'DELETE'; path: string; body?: unknown };
 
 /** The curl call, with the token of the variable TOKEN as in the README. */
-export function curlOf({ method = 'GET', path, body }: Call, origin: string): string {
+function curlOf({ method = 'GET', path, body }: Call, origin: string): string {
   const parts = ['curl -s', method === 'GET' ? '' : `-X ${method}`, quoted(`${origin}${path}`), '-H "Authorization: Bearer $TOKEN"'];
   if (body !== undefined) parts.push("-H 'Content-Type: application/json' -d", quoted(JSON.stringify(body)));
   return parts.filter((part) => part !== '').join(' ');

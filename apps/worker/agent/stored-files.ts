@@ -5,7 +5,7 @@ import { objectKey, readManifest } from '@cairn/storage';
 import type { AttemptContext } from './attempt-context.ts';
 
 /** How long to retry a failing storage where the attempt has nothing to lose. */
-export const briefPatienceMs = 60_000;
+const briefPatienceMs = 60_000;
 /** The same where hours of training depend on one file. */
 export const longPatienceMs = 15 * 60_000;
 

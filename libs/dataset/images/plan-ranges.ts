@@ -13,7 +13,7 @@ export type RangeLimits = {
 };
 
 /** A few in flight fill a fast network, and 8 children keep them in a few hundred MiB. */
-export const rangeLimits: RangeLimits = { bytes: 8 * 2 ** 20, gapBytes: 2 ** 18 };
+const rangeLimits: RangeLimits = { bytes: 8 * 2 ** 20, gapBytes: 2 ** 18 };
 
 /** Cuts images, in the order in which they are read, into ranges of their tars. Images that are in no tar, empty or too large have none. */
 export function planRanges(images: readonly ImageLocation[], limits: RangeLimits = rangeLimits): TarRange[] {

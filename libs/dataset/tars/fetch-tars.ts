@@ -45,7 +45,7 @@ export type FetchedTars = {
 };
 
 /** A split's tars: `train/images_007.tar`. */
-export function tarPath(split: ImageSplit, number: number): string {
+function tarPath(split: ImageSplit, number: number): string {
   return `${split}/images_${String(number).padStart(3, '0')}.tar`;
 }
 

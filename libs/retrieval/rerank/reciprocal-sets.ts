@@ -2,7 +2,7 @@
 export type Ranks = { width: number; items: Int32Array };
 
 /** The first `count` of an item that have it among their own first `count`, the best first. */
-export function reciprocalOf(ranks: Ranks, item: number, count: number): number[] {
+function reciprocalOf(ranks: Ranks, item: number, count: number): number[] {
   const mutual: number[] = [];
   const from = item * ranks.width;
   for (let rank = 0; rank < Math.min(count, ranks.width); rank++) {
