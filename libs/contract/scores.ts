@@ -171,7 +171,7 @@ const shownRanks = z.coerce.number().int().min(1).max(scoredDepth);
 export const neighboursQuery = z.strictObject({
   of: evaluationReference,
   query: anyOf(imageId, maxNeighbourQueries).describe('The id of a scored query; may be repeated up to 20 times.'),
-  against: evaluationReference.optional().describe('An evaluation of the same gallery and queries, whose results are given beside.'),
+  against: evaluationReference.optional().describe('An evaluation of the same gallery and queries, whose results are given too.'),
   limit: shownRanks.default(10),
 });
 export type NeighboursQuery = z.output<typeof neighboursQuery>;

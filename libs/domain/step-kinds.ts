@@ -45,7 +45,7 @@ export type StepKindRules<K extends StepKind> = {
   folder: string;
   /** False where each run makes a result of its own. */
   reusable: boolean;
-  /** `tasks`: beside the control plane; `gpu`: on a pool. A function where it depends on the settings. */
+  /** `tasks`: next to the control plane; `gpu`: on a pool. A function where it depends on the settings. */
   pool: PoolKind | ((settings: StepSettings[K]) => PoolKind);
   /** Slots (GPUs) of one attempt. */
   slots: (settings: StepSettings[K]) => number;

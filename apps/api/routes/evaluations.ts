@@ -101,7 +101,7 @@ export function evaluationRoutes(app: App, { prisma, tables }: ApiDeps, readScor
         operationId: 'getScoreDistribution',
         tags,
         summary: 'Count the queries of an evaluation by their average precision',
-        description: `${references} In 20 equal steps from 0 to 1. With \`against\`, those of another evaluation of the same queries beside.`,
+        description: `${references} In 20 equal steps from 0 to 1. With \`against\`, those of another evaluation of the same queries too.`,
         querystring: distributionQuery,
         response: { 200: scoreDistribution, ...problems },
       },

@@ -66,7 +66,7 @@ function Pools({ fleet: { leader, pools } }: { fleet: FleetView }) {
           ? 'No controller is running: nothing is started.'
           : `The controller ${leader.holder} leads, in epoch ${formatCount(leader.epoch)}.`}
       </p>
-      {pools.length === 0 && <p className={tableClasses.empty}>No pool is configured: only steps beside the control plane run.</p>}
+      {pools.length === 0 && <p className={tableClasses.empty}>No pool is configured: only steps that need no pool run, next to the control plane.</p>}
       <div className={classes.pools}>
         {pools.map(({ name, executor, slots, busy, waiting, room }) => (
           <section key={name} className={classes.pool} aria-label={`Pool ${name}`}>
@@ -228,7 +228,7 @@ function Work({ work: { holders, holdersTotal, waiting, waitingTotal, queues } }
 
 const queueTexts = {
   launch: 'Starts admitted attempts on their pools.',
-  tasks: 'Runs steps beside the control plane.',
+  tasks: 'Runs steps next to the control plane.',
   finalize: 'Verifies and stores results.',
   judge: 'Judges runs by their quality gate.',
   deliver: 'Sends messages to webhooks, and reports to code hosts.',
