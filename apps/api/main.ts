@@ -17,7 +17,7 @@ import { apiConfiguration, megabyte } from './configuration.ts';
 import { createEventFeed } from './events/feed.ts';
 import { openFileCache } from './file-cache.ts';
 import { findDashboard } from './http/dashboard.ts';
-import { awaitDatabase } from './http/database-fault.ts';
+import { awaitDatabase } from './http/problem.ts';
 import { boundsOf } from './server-bounds.ts';
 
 /** How long the database may take to answer at the start. */

@@ -8,7 +8,7 @@ import { storeEvaluation } from '@cairn/judging/testing';
 import { openStore } from '@cairn/storage';
 import { makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { judgeRun } from './judge-run.ts';
+import { judgeRun } from './serve-queues.ts';
 
 const harness = await openEngineHarness();
 const { prisma, ctx, engine } = harness;

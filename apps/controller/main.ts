@@ -15,8 +15,7 @@ import {
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { agentEntry, configurationSchema } from './configuration.ts';
 import { controllerMetrics, readinessOf, watchApiHealth } from './health.ts';
-import { runLeaderElection } from './leader-election.ts';
-import { runLeader } from './leader-loops.ts';
+import { runLeader, runLeaderElection } from './leader-loops.ts';
 import type { ControllerParts } from './parts.ts';
 import { attemptSlotsOf, openExecutor } from './pools.ts';
 import { serveQueues } from './serve-queues.ts';

@@ -1,21 +1,27 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type CairnError, isCairnError, protocol } from '@cairn/contract';
+import { CairnError, isCairnError, protocol } from '@cairn/contract';
+import { currentAliases, findEvaluation } from '@cairn/db';
 import {
   artifactReady,
   beginLaunch,
+  type DueJudgement,
   dropStaging,
+  dueJudgement,
   type Finalization,
   finalizationDelayed,
   finalizationFailed,
+  gateDelayed,
+  gateJudged,
+  gateRefused,
   pendingFinalization,
   recordLaunchFailure,
   recordPlace,
 } from '@cairn/engine';
+import { judgeEvaluation } from '@cairn/judging';
 import { attemptToken } from '@cairn/runtime';
 import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
 import { unknownPool } from './configuration.ts';
 import { deliver } from './deliveries/deliver.ts';
-import { judgeRun } from './judge-run.ts';
 import type { ControllerParts } from './parts.ts';
 
 const concurrency = { launch: 8, finalize: 2, judge: 1, deliver: 16 };
@@ -135,4 +141,44 @@ async function makeArtifact(
     const isStorage = isCairnError(error, 'storage_failed', 'storage_full');
     await (isStorage ? finalizationDelayed : finalizationFailed)(ctx, finalization, failure);
   }
+}
+
+/**
+ * Judges a run that succeeded by the gate that it was submitted with, unless that is no longer due. Any replica may do it, and several in
+ * parallel: the row decides which judgement counts.
+ */
+export async function judgeRun(
+  { ctx, readScores }: Pick<ControllerParts, 'ctx' | 'readScores'>,
+  runId: string,
+  generation: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const due = await dueJudgement(ctx, runId, generation);
+  if (due === null) return;
+  try {
+    const { prisma } = ctx;
+    const { projectId } = due.actor;
+    // Before the comparison: a move in between must be noticed.
+    const aliases = await aliasesOfRun(ctx, due);
+    const found = await findEvaluation(prisma, { projectId, reference: runId });
+    const judgement = await judgeEvaluation({ prisma, readScores }, { projectId, found, runId, question: due.gate }, signal);
+    const named = aliases.find(({ model, alias }) => model === judgement.model?.model && alias === due.gate.promote?.alias);
+    await gateJudged(ctx, due, judgement, named?.version ?? null);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // What may pass, such as an outage of the storage, is waited for. An unknown error is logged by the queue, too.
+    if (isCairnError(error) && !error.row.retry && error.code !== 'internal') return gateRefused(ctx, due, error);
+    await gateDelayed(ctx, due, error instanceof Error ? error.message : String(error));
+    if (!(error instanceof CairnError)) throw error;
+  }
+}
+
+async function aliasesOfRun({ prisma }: ControllerParts['ctx'], { runId, gate, actor }: DueJudgement) {
+  if (gate.promote === null) return [];
+  const models = await prisma.model.findMany({ where: { runId }, select: { name: true } });
+  return currentAliases(
+    prisma,
+    actor.projectId,
+    models.map(({ name }) => name),
+  );
 }

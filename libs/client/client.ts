@@ -1,13 +1,11 @@
-import { catalogueCalls } from './catalogue-calls.ts';
+import { catalogueCalls, pictureCalls } from './catalogue-calls.ts';
 import { deliveryCalls } from './delivery-calls.ts';
 import { type EventStreamOptions, type StreamMessage, streamEvents } from './event-stream.ts';
 import { type FollowStepLogsOptions, followStepLogs, type StepLogPiece } from './follow-logs.ts';
-import { overviewCalls } from './overview-calls.ts';
-import { pictureCalls } from './picture-calls.ts';
 import { createRequester } from './request.ts';
 import { runCalls } from './run-calls.ts';
 import { scheduleCalls } from './schedule-calls.ts';
-import { serviceCalls } from './service-calls.ts';
+import { overviewCalls, serviceCalls } from './service-calls.ts';
 import { triggerCalls } from './trigger-calls.ts';
 
 export type ClientOptions = {

@@ -1,6 +1,5 @@
-import { CairnError, isCairnError } from '@cairn/contract';
+import { CairnError, type ErrorCode, errorTable, isCairnError, type Problem, problem } from '@cairn/contract';
 import type { z } from 'zod';
-import { errorOfProblem, messageOf } from './problems.ts';
 import { delayAfter, wait, within } from './wait.ts';
 
 export type RequestOptions = {
@@ -10,7 +9,7 @@ export type RequestOptions = {
 };
 
 /** A list is sent as a repeated parameter. */
-export type QueryValue = string | number | boolean | readonly string[] | undefined;
+type QueryValue = string | number | boolean | readonly string[] | undefined;
 
 export type Call<T> = {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -29,12 +28,12 @@ export type Call<T> = {
 };
 
 /** The part of a zod schema that an answer is parsed with. */
-export type AnswerSchema<T> = Pick<z.ZodType<T>, 'safeParse'>;
+type AnswerSchema<T> = Pick<z.ZodType<T>, 'safeParse'>;
 
 /** For answers of which only the status matters. */
 export const statusAlone: AnswerSchema<unknown> = { safeParse: (data) => ({ success: true, data }) };
 
-export type RequesterOptions = {
+type RequesterOptions = {
   url: string;
   token?: string | undefined;
   fetch: typeof fetch;
@@ -222,3 +221,81 @@ export type SubmitOptions = RequestOptions & {
 /** 128 random bits. Not `crypto.randomUUID`: browsers have it only over https and on localhost. */
 export const randomKey = (): string =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+
+/** Codes for answers without a problem document: from a proxy, or from a server that is not Cairn. */
+const codeOfStatus: Readonly<Record<number, ErrorCode>> = {
+  400: 'invalid_request',
+  401: 'unauthenticated',
+  403: 'forbidden',
+  404: 'not_found',
+  409: 'wrong_state',
+  413: 'payload_too_large',
+  429: 'rate_limited',
+  502: 'unavailable',
+  503: 'unavailable',
+  504: 'unavailable',
+};
+
+/**
+ * The error of an answer with a status of 400 or more: from its problem document, or, where the body is not one, from the
+ * status and the body's beginning. `details` holds `status`, `requestId` and `remedy` in addition to those of the problem.
+ *
+ * @param call the request, such as `GET /v1/runs`
+ */
+export function errorOfProblem(status: number, body: string, call: string, readJson: (text: string) => unknown = JSON.parse): CairnError {
+  const parsed = problem.safeParse(jsonOrNull(body, readJson));
+  if (parsed.success) {
+    const { code, detail, remedy, requestId, details } = parsed.data;
+    return new CairnError(code, detail, { details: { remedy, ...details, status, requestId } });
+  }
+  const beginning = body.trim().slice(0, 200);
+  return new CairnError(
+    codeOfStatus[status] ?? 'internal',
+    `${call} returned status ${status} without a problem document${beginning === '' ? '' : `: ${beginning}`}`,
+    { details: { status } },
+  );
+}
+
+/** The problem document of any error, for machine-readable output: the same shape as the API's. */
+export function problemOfError(error: unknown): Problem {
+  const known = error instanceof CairnError ? error : new CairnError('internal', messageOf(error), { cause: error });
+  const { requestId, remedy: _remedy, status: _status, ...details } = known.details;
+  return {
+    type: `urn:cairn:error:${known.code}`,
+    title: known.row.title,
+    status: known.row.status,
+    code: known.code,
+    detail: known.message,
+    remedy: remedyOf(known),
+    retry: known.row.retry,
+    requestId: typeof requestId === 'string' ? requestId : '',
+    ...(Object.keys(details).length > 0 ? { details } : {}),
+  };
+}
+
+/** What to do about an error: the error's own remedy, else that of the error table for its code. */
+export function remedyOf(error: CairnError): string {
+  const own = error.details.remedy;
+  return typeof own === 'string' && own !== '' ? own : errorTable[error.code].remedy;
+}
+
+/** The message of an error with those of its causes, innermost last: fetch puts the reason in a cause. */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const parts: string[] = [];
+  for (let at: unknown = error; at instanceof Error && parts.length < 5; at = at.cause) {
+    // Node reports a refused connection to several addresses as an AggregateError with an empty message.
+    const inner = at instanceof AggregateError ? at.errors.map(messageOf).join(', ') : '';
+    const message = at.message || inner;
+    if (message !== '' && !parts.includes(message)) parts.push(message);
+  }
+  return parts.join(': ') || error.name;
+}
+
+function jsonOrNull(text: string, readJson: (text: string) => unknown): unknown {
+  try {
+    return readJson(text);
+  } catch {
+    return null;
+  }
+}

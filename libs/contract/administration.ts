@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { idOf, safeName, timestamp } from './names.ts';
 import { page, pageQuery } from './rest.ts';
-import { tokenRole } from './states.ts';
+import { type TokenRole, tokenRole } from './states.ts';
 import { writtenText } from './text.ts';
 
 // The installation: tokens, the fleet, the audit.
@@ -151,3 +151,50 @@ export const auditQuery = pageQuery.extend({
   target: writtenText(100, { least: 1 }).optional().describe('The id or the name of what was changed.'),
 });
 export type AuditQuery = z.infer<typeof auditQuery>;
+
+// Who calls, and what they may do.
+
+/** What a caller can do, and the role that it takes: the API checks it, and pages hide what the role does not allow. */
+export const callerActions = {
+  'run.submit': 'submitter',
+  'run.cancel': 'submitter',
+  'run.retry': 'submitter',
+  'schedule.manage': 'submitter',
+  'run.release': 'admin',
+  'run.pin': 'submitter',
+  'dataset.add': 'submitter',
+  'picture.search': 'submitter',
+  'weights.import': 'submitter',
+  'garbage.collect': 'admin',
+  'delivery.manage': 'admin',
+  // Those of another owner: admin.
+  'trigger.manage': 'submitter',
+  'delivery.release': 'submitter',
+  'budget.manage': 'admin',
+  'retention.manage': 'admin',
+  'token.manage': 'admin',
+  'secret.manage': 'admin',
+  'audit.read': 'admin',
+} as const satisfies Record<string, TokenRole>;
+export type CallerAction = keyof typeof callerActions;
+export const callerAction = z.enum(Object.keys(callerActions) as [CallerAction, ...CallerAction[]]);
+
+/** The actions of a role, which includes those of the roles below it. */
+export const actionsOfRole = (role: TokenRole): CallerAction[] =>
+  callerAction.options.filter((action) => tokenRole.options.indexOf(role) >= tokenRole.options.indexOf(callerActions[action]));
+
+/** POST /v1/session: a browser exchanges a token for a cookie that its scripts cannot read. */
+export const sessionRequest = z.strictObject({ token: writtenText(500, { least: 1 }) });
+
+export const meView = z.object({
+  tokenId: idOf('token'),
+  tokenName: z.string(),
+  role: tokenRole,
+  /** When the token or the session ends, whichever is first; null for a token without an end. */
+  expiresAt: timestamp.nullable(),
+  actions: z.array(callerAction),
+});
+export type MeView = z.infer<typeof meView>;
+
+/** GET /version.json: `build` changes with every build of the dashboard, so a page that was loaded before can ask for a reload. */
+export const versionView = z.object({ build: z.string() });

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { featureOrigin } from './feature-files.ts';
-import { sha256Hex } from './names.ts';
-import { wholeNumber } from './numbers.ts';
+import { sha256Hex, wholeNumber } from './names.ts';
 import { rerankSettings } from './rerank-settings.ts';
 import { bootstrapSettings, mapIntervals } from './scores.ts';
 import { exportSettings, preprocessing } from './settings.ts';

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { imageSource } from './internal.ts';
-import { idOf, safeName, sha256Hex, timestamp } from './names.ts';
+import { fileName, idOf, largestInt4, modelReferencePattern, safeName, sha256Hex, timestamp, wholeNumber } from './names.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
+import { backbone, weightsExtent } from './settings.ts';
 import { artifactKind, artifactState, runState } from './states.ts';
 import { folderPath, writtenText } from './text.ts';
 
@@ -161,3 +162,80 @@ export const artifactView = z.object({
   createdAt: timestamp,
 });
 export type ArtifactView = z.infer<typeof artifactView>;
+
+/** What a file of imported tensors holds: a published backbone, or a whole model in the reference's format. */
+export const weightsContent = z.enum(['backbone', 'model']);
+export type WeightsContent = z.infer<typeof weightsContent>;
+
+/** The largest accepted file of weights, in bytes. */
+export const maxWeightsBytes = 8 * 1024 ** 3;
+
+/** The query of PUT /v1/weights/:name, which describes the file; its bytes are the body. */
+export const weightsQuery = z.strictObject({
+  content: weightsContent.default('backbone'),
+  backbone,
+  extent: weightsExtent.default('all'),
+  /** SHA-256 of the body. */
+  sha256: sha256Hex,
+  source: writtenText(2000).optional(),
+  licence: writtenText(200).optional(),
+  /** Only for a whole model: read from its tensors. */
+  embeddingDim: z.coerce.number<number>().int().min(8).max(4096).optional(),
+  classes: z.coerce.number<number>().int().min(1).max(largestInt4).optional(),
+});
+export type WeightsQuery = z.infer<typeof weightsQuery>;
+
+export const weightsView = z.object({
+  id: idOf('weights'),
+  /** The name that recipes refer to. */
+  name: z.string(),
+  content: weightsContent,
+  backbone: z.string(),
+  extent: weightsExtent,
+  sha256: sha256Hex,
+  bytes: z.number().int(),
+  source: z.string().nullable(),
+  licence: z.string().nullable(),
+  embeddingDim: z.number().int().nullable(),
+  classes: z.number().int().nullable(),
+  owner: z.string(),
+  artifactId: idOf('artifact'),
+  createdAt: timestamp,
+});
+export type WeightsView = z.infer<typeof weightsView>;
+export const weightsPage = page(weightsView);
+
+/** A version of a model as people name it: NAME@VERSION or NAME@ALIAS. */
+export const modelVersionReference = z
+  .string()
+  .regex(modelReferencePattern)
+  .regex(/@/, 'name the version or an alias, as NAME@VERSION or NAME@ALIAS');
+
+/** What a version of a model is made of and how good it is: GET /v1/models/NAME@VERSION/card. */
+export const modelCard = z.object({
+  model: z.string(),
+  version: wholeNumber,
+  owner: z.string(),
+  createdAt: timestamp,
+  aliases: z.array(z.string()),
+  /** Null, as is the data, where the run has been removed. */
+  run: z.object({ id: idOf('run'), name: z.string(), recipe: z.string(), recipeYaml: z.string() }).nullable(),
+  data: z.object({ dataset: z.string(), digest: sha256Hex }).nullable(),
+  /** Shares from 0 to 1, and counts; mapAt100Low to mapAt100High is the 95 % interval of mapAt100. */
+  metrics: z.record(z.string(), z.number()),
+  /** Published weights that training started from, whose licence may bind users of the model; of an ensemble, those of each model. */
+  startingWeights: z.array(z.object({ name: z.string(), source: z.string().nullable(), licence: z.string().nullable() })),
+  /** What `cairn models pull` fetches, from GET /v1/artifacts/ID/files/FILE. Models of an ensemble have a folder each. */
+  files: z.array(z.object({ path: z.string(), artifactId: idOf('artifact'), file: fileName, bytes: wholeNumber, sha256: sha256Hex })),
+  bytes: wholeNumber,
+  lineage: z.array(z.object({ role: z.string(), id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable() })),
+});
+export type ModelCard = z.infer<typeof modelCard>;
+
+/** `manifest.json` in a folder that `cairn models pull` made: the version that it holds, and its files. */
+export const pulledManifest = z.object({
+  model: z.string(),
+  version: wholeNumber,
+  files: z.array(z.object({ path: z.string(), bytes: wholeNumber, sha256: sha256Hex })),
+});
+export type PulledManifest = z.infer<typeof pulledManifest>;

@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { CairnError, isCairnError } from './cairn-error.ts';
-import { type ErrorRow, errorTable } from './errors.ts';
+import { CairnError, type ErrorRow, errorTable, isCairnError } from './errors.ts';
 import { errorsPage, errorsPagePath } from './generate-errors.ts';
 
 const rows: [string, ErrorRow][] = Object.entries(errorTable);

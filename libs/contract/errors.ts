@@ -1,19 +1,11 @@
+import { attemptErrors, type ErrorRow } from './attempt-errors.ts';
+
+export type { ErrorRow } from './attempt-errors.ts';
+
 /**
  * The one table of error codes: what the edge answers (HTTP status), whether the same call may succeed later, and who can fix it.
  * docs/errors.md is generated from this table; a problem document (RFC 9457) carries the code in `code`.
  */
-export type ErrorRow = {
-  /** HTTP status of the problem document. */
-  status: number;
-  /** True when repeating the same call unchanged may succeed. */
-  retry: boolean;
-  /** Who can fix it. */
-  fix: 'caller' | 'operator' | 'data owner' | 'cairn';
-  title: string;
-  /** What the reader should do. */
-  remedy: string;
-};
-
 export const errorTable = {
   invalid_request: {
     status: 400,
@@ -278,61 +270,12 @@ export const errorTable = {
     title: 'Invalid configuration',
     remedy: 'Correct every setting that the message names.',
   },
-  program_failed: {
-    status: 500,
-    retry: true,
-    fix: 'operator',
-    title: 'Program ended unexpectedly',
-    remedy: 'Read the log of the attempt; the message contains its last lines.',
-  },
-  training_diverged: {
-    status: 422,
-    retry: false,
-    fix: 'caller',
-    title: 'Training diverged: the loss is not finite',
-    remedy: 'Lower the learning rate or the scale. The image IDs of the batch are saved next to the log.',
-  },
-  model_mismatch: {
-    status: 422,
-    retry: false,
-    fix: 'caller',
-    title: 'Checkpoint or model does not match the recipe',
-    remedy: 'Compare the keys and shapes in the message with the backbone of the recipe.',
-  },
   not_comparable: {
     status: 422,
     retry: false,
     fix: 'caller',
     title: 'Evaluations cannot be compared',
     remedy: 'Evaluate both on the same gallery with the same queries and ground truths; the message says what differs.',
-  },
-  out_of_memory: {
-    status: 422,
-    retry: false,
-    fix: 'caller',
-    title: 'Out of memory',
-    remedy: 'Lower `batch` or `loaderWorkers`, or raise `memory` of the pool.',
-  },
-  shared_memory_full: {
-    status: 422,
-    retry: false,
-    fix: 'caller',
-    title: 'Shared memory full',
-    remedy: 'Lower `loaderWorkers` or `batch`, or raise `sharedMemory` of the pool.',
-  },
-  deadline_exceeded: {
-    status: 422,
-    retry: false,
-    fix: 'caller',
-    title: 'Deadline exceeded',
-    remedy: 'Raise `deadlineSeconds` of the pool and retry the run; it continues from the last checkpoint.',
-  },
-  unschedulable: {
-    status: 503,
-    retry: true,
-    fix: 'operator',
-    title: 'No node can hold the pod',
-    remedy: 'Wait until a node is free, or compare GPUs, memory, node selector and tolerations of the pool with the nodes.',
   },
   quota_exceeded: {
     status: 503,
@@ -341,76 +284,12 @@ export const errorTable = {
     title: 'Quota exceeded',
     remedy: 'Wait until something that counts against the quota ends, or raise the quota; the message names it.',
   },
-  image_not_pulled: {
-    status: 500,
-    retry: false,
-    fix: 'operator',
-    title: 'Container image cannot be pulled',
-    remedy: "Check the name, digest and pull secret of the pool's image. The message contains the registry's answer.",
-  },
-  container_not_created: {
-    status: 500,
-    retry: false,
-    fix: 'operator',
-    title: 'Container cannot be created',
-    remedy: 'Check Secrets, mounts, user and command of the pool; the message names the wrong one.',
-  },
-  pod_not_started: {
-    status: 503,
-    retry: true,
-    fix: 'operator',
-    title: 'Pod not started in time',
-    remedy: "Check the pod's events and the node's disks. The step is retried automatically.",
-  },
-  pod_lost: {
-    status: 503,
-    retry: true,
-    fix: 'operator',
-    title: 'Pod removed, killed or refused',
-    remedy: 'If this is rare, do nothing: the step is retried from its last checkpoint. The message says who removed the pod.',
-  },
-  node_lost: {
-    status: 503,
-    retry: true,
-    fix: 'operator',
-    title: 'Node lost',
-    remedy: 'Check the node. The step is retried on another node, from its last checkpoint.',
-  },
-  gpu_failed: {
-    status: 503,
-    retry: true,
-    fix: 'operator',
-    title: 'Unhealthy GPU',
-    remedy: 'Drain and reset the node that the message names. The step is retried on another node.',
-  },
-  preempted: {
-    status: 503,
-    retry: true,
-    fix: 'operator',
-    title: 'Preempted',
-    remedy: 'Do nothing: the step continues from its last checkpoint when there is room.',
-  },
   unavailable: {
     status: 503,
     retry: true,
     fix: 'operator',
     title: 'Service unavailable',
     remedy: 'Check PostgreSQL, the queue and the storage; /readyz names the one that does not answer.',
-  },
-  step_version_mismatch: {
-    status: 409,
-    retry: false,
-    fix: 'operator',
-    title: 'Worker version mismatch',
-    remedy: 'Give the pool a worker image of the same release as the control plane.',
-  },
-  protocol_mismatch: {
-    status: 409,
-    retry: false,
-    fix: 'operator',
-    title: 'Protocol mismatch',
-    remedy:
-      'Use a worker image of this release or the one before. A step with settings or inputs that are new in this release needs an image of this release.',
   },
   internal: {
     status: 500,
@@ -419,6 +298,35 @@ export const errorTable = {
     title: 'Internal error',
     remedy: 'Report it with the request ID and the log.',
   },
+  ...attemptErrors,
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof errorTable;
+
+export type CairnErrorOptions = {
+  /** Machine-readable details: field errors, the nearest name, the file and line. */
+  details?: Record<string, unknown>;
+  cause?: unknown;
+};
+
+/** An error with a code of {@link errorTable}. The message says what happened, to which thing, and what to do. */
+export class CairnError extends Error {
+  readonly code: ErrorCode;
+  readonly details: Record<string, unknown>;
+
+  constructor(code: ErrorCode, message: string, options: CairnErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'CairnError';
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+
+  get row(): ErrorRow {
+    return errorTable[this.code];
+  }
+}
+
+/** True when `error` is a {@link CairnError}, of one of `codes` if any are given. */
+export function isCairnError(error: unknown, ...codes: ErrorCode[]): error is CairnError {
+  return error instanceof CairnError && (codes.length === 0 || codes.includes(error.code));
+}

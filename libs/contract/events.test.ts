@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { runEvent, stepOfEvent } from './events.ts';
+import { agreedProtocol, oldestProtocol, protocol } from './internal.ts';
 
 const event = (type: string, data: object) =>
   runEvent.parse({ runId: `run_${'0'.repeat(26)}`, seq: 1, at: '2026-11-30T00:00:00Z', type, message: 'for people', data });
@@ -25,4 +26,14 @@ test('keys that a later version adds are ignored, and data of another type is re
 test('an event names its step', () => {
   expect(stepOfEvent(event('step', { step: '384', state: 'active', cause: null }))).toBe('384');
   expect(stepOfEvent(event('run', { state: 'running', cause: null }))).toBeNull();
+});
+
+test('the older of the two protocols is used, and none when the other side is older than the previous one', () => {
+  expect([5, 4, 3, 2, 1].map((theirs) => agreedProtocol(theirs, 4))).toEqual([4, 4, 3, null, null]);
+  expect([2, 1, 0].map((theirs) => agreedProtocol(theirs, 1))).toEqual([1, 1, null]);
+});
+
+test('our protocol defaults to that of this release', () => {
+  expect(agreedProtocol(protocol + 1)).toBe(protocol);
+  expect(agreedProtocol(oldestProtocol)).toBe(oldestProtocol);
 });

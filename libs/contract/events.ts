@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { budgetState } from './budgets.ts';
+import { budgetState } from './ledger.ts';
 import { idOf, timestamp } from './names.ts';
 import { attemptCause, attemptState, runState, runVerdict, stepState, stopCause } from './states.ts';
 

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { imageSource } from './internal.ts';
-import { sha256Hex, timestamp } from './names.ts';
-import { wholeNumber } from './numbers.ts';
+import { sha256Hex, timestamp, wholeNumber } from './names.ts';
 import { preprocessing } from './settings.ts';
 
 // `cairn extract`: an extraction by one machine, without the service. The command starts the worker with a job, and reads its events.

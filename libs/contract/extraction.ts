@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { idOf, modelReferencePattern, timestamp } from './names.ts';
-import { wholeNumber } from './numbers.ts';
+import { idOf, modelReferencePattern, timestamp, wholeNumber } from './names.ts';
 import { page, pageQuery, shardCounts } from './rest.ts';
 import { shardState } from './states.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CairnError } from './cairn-error.ts';
+import { CairnError } from './errors.ts';
 
 /**
  * Names of the files of a feature set. It has the layout of clip-retrieval and embedding-reader: `img_emb/img_emb_00042.npy` and

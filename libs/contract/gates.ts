@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import { CairnError } from './cairn-error.ts';
-import { aliasName, evaluationReference, idOf, modelReferencePattern, timestamp } from './names.ts';
-import { wholeNumber } from './numbers.ts';
+import { CairnError } from './errors.ts';
+import { aliasName, evaluationReference, idOf, modelReferencePattern, timestamp, wholeNumber } from './names.ts';
 import { type RunState, runVerdict } from './states.ts';
 import { writtenText } from './text.ts';
 

@@ -1,7 +1,15 @@
 import { z } from 'zod';
-import { idOf, sha256Hex, timestamp } from './names.ts';
-import { byteCount, largestInt4, largestLogOffset, wholeNumber } from './numbers.ts';
-import { artifactFileName, objectKeyText } from './object-key.ts';
+import {
+  artifactFileName,
+  byteCount,
+  idOf,
+  largestInt4,
+  largestLogOffset,
+  objectKeyText,
+  sha256Hex,
+  timestamp,
+  wholeNumber,
+} from './names.ts';
 import { stepSettings } from './settings.ts';
 import { artifactKind, attemptCause, stopCause } from './states.ts';
 import { reportedDetails, reportedText, writtenText } from './text.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { logStream } from './internal.ts';
-import { largestInt4, largestLogOffset } from './numbers.ts';
+import { largestInt4, largestLogOffset } from './names.ts';
 import { writtenText } from './text.ts';
 
 // The log of an attempt, in bytes or in lines. It is stored apart from the pod, so it can be read whatever became of it.

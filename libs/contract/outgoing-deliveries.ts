@@ -1,6 +1,9 @@
 import { z } from 'zod';
-import { timestamp } from './names.ts';
-import { wholeNumber } from './numbers.ts';
+import { aliasAction } from './catalogue.ts';
+import { gateVerdict, judgement } from './gates.ts';
+import { budgetState } from './ledger.ts';
+import { idOf, safeName, timestamp, wholeNumber } from './names.ts';
+import { runOrigin, runSource } from './origin.ts';
 import { page, pageQuery } from './rest.ts';
 
 // What is sent to other services: webhooks' messages and reports to code hosts.
@@ -54,3 +57,158 @@ export const serviceUrl = z
     const url = URL.parse(text);
     return url !== null && url.username === '' && url.password === '' && url.hash === '';
   }, 'leave out user name, password and fragment');
+
+// Code hosts that get reports about runs: a commit status, and one comment a pull request.
+
+export const codeHostProvider = z.enum(['github', 'gitlab']);
+export type CodeHostProvider = z.infer<typeof codeHostProvider>;
+
+/** A repository (`org/name`), all of an owner or group with its subgroups (`org/*`), or all (`*`). */
+export const repositoryPattern = z
+  .string()
+  .max(300)
+  .regex(/^(\*|[A-Za-z0-9_.-]+\/(\*|[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*(\/\*)?))$/, 'write org/name, org/* or *');
+
+const token = z
+  .string()
+  .min(8)
+  .max(500)
+  .regex(/^[\x21-\x7e]+$/, 'a token has visible ASCII characters without spaces');
+
+/** POST /v1/code-hosts. */
+export const codeHostRequest = z.strictObject({
+  name: safeName,
+  provider: codeHostProvider,
+  /** Of its API: `https://api.github.com`, `https://gitlab.example.org`. */
+  url: serviceUrl,
+  repositories: z.array(repositoryPattern).min(1).max(100),
+  token,
+});
+export type CodeHostRequest = z.output<typeof codeHostRequest>;
+/** PUT /v1/code-hosts/:name/token. */
+export const codeHostToken = z.strictObject({ token });
+
+export const codeHostView = z.object({
+  id: idOf('codeHost'),
+  name: z.string(),
+  provider: codeHostProvider,
+  url: z.string(),
+  repositories: z.array(z.string()),
+  createdBy: z.string(),
+  createdAt: timestamp,
+  pending: z.number().int(),
+  failed: z.number().int(),
+  newest: outgoingDeliveryView.nullable(),
+});
+export type CodeHostView = z.infer<typeof codeHostView>;
+export const codeHostList = z.object({ items: z.array(codeHostView) });
+
+// Outgoing webhooks, by Standard Webhooks (https://www.standardwebhooks.com).
+
+const runFacts = z.object({
+  ...{ id: idOf('run'), name: z.string(), recipe: z.string(), dataset: z.string(), owner: z.string() },
+  ...{ origin: runOrigin, source: z.object(runSource.shape).nullable() },
+});
+
+/** The data of each event. Fields may be added to these; a change that receivers could not ignore raises {@link webhookVersion}. */
+const webhookData = {
+  /** A run has ended. After a retry it ends again. */
+  'run.ended': z.object({
+    run: runFacts,
+    state: z.enum(['succeeded', 'failed', 'cancelled']),
+    cause: z.string().nullable(),
+    finishedAt: timestamp,
+  }),
+  /** A quality gate has decided about a run. Shares are from 0 to 1. */
+  'gate.judged': judgement
+    .pick({
+      gate: true,
+      reason: true,
+      queries: true,
+      value: true,
+      baselineValue: true,
+      difference: true,
+      low: true,
+      high: true,
+      baseline: true,
+    })
+    .extend({ run: runFacts, verdict: gateVerdict, judgedBy: z.string() }),
+  /** An alias names another version; null: none. */
+  'alias.moved': z.object({
+    model: z.string(),
+    alias: z.string(),
+    action: aliasAction,
+    fromVersion: z.number().int().nullable(),
+    toVersion: z.number().int().nullable(),
+    reason: z.string(),
+    movedBy: z.string(),
+  }),
+  /** A budget has reached the share at which it warns, or is spent: then new runs are held. Once in each of its periods. */
+  'budget.reached': z.object({
+    scope: z.string(),
+    state: budgetState.exclude(['open']),
+    usedHours: z.number(),
+    gpuHours: z.number(),
+    warnPercent: z.number(),
+    /** The newest run that counts towards it. */
+    run: runFacts,
+  }),
+  /** An admin tries the webhook. */
+  'webhook.test': z.object({ webhook: z.string(), requestedBy: z.string() }),
+} as const;
+
+export type WebhookEvent = keyof typeof webhookData;
+export type WebhookData = { [Event in WebhookEvent]: z.output<(typeof webhookData)[Event]> };
+
+/** Every webhook gets `webhook.test` when it is asked for; nobody subscribes to it. */
+export const webhookEvent = z.enum(
+  Object.keys(webhookData).filter((name) => name !== 'webhook.test') as [
+    Exclude<WebhookEvent, 'webhook.test'>,
+    ...Exclude<WebhookEvent, 'webhook.test'>[],
+  ],
+);
+
+export const webhookVersion = 1;
+
+const messageOf = <Event extends WebhookEvent>(type: Event) =>
+  z.object({ type: z.literal(type), version: z.literal(webhookVersion), timestamp, data: webhookData[type] });
+
+/** The body of a webhook's request. */
+export const webhookMessage = z.discriminatedUnion('type', [
+  messageOf('run.ended'),
+  messageOf('gate.judged'),
+  messageOf('alias.moved'),
+  messageOf('budget.reached'),
+  messageOf('webhook.test'),
+]);
+export type WebhookMessage = z.infer<typeof webhookMessage>;
+
+/** POST /v1/webhooks. */
+export const webhookRequest = z.strictObject({
+  name: safeName,
+  url: serviceUrl,
+  events: z
+    .array(webhookEvent)
+    .min(1)
+    .max(webhookEvent.options.length)
+    .refine((events) => new Set(events).size === events.length, 'name each event once'),
+});
+export type WebhookRequest = z.output<typeof webhookRequest>;
+export const webhookView = z.object({
+  id: idOf('webhook'),
+  name: z.string(),
+  url: z.string(),
+  events: z.array(z.string()),
+  createdBy: z.string(),
+  createdAt: timestamp,
+  /** Until then the secret before the last rotation signs too. */
+  previousSecretUntil: timestamp.nullable(),
+  /** Deliveries that wait, and those that were given up and are still in the log. */
+  pending: z.number().int(),
+  failed: z.number().int(),
+  newest: outgoingDeliveryView.nullable(),
+});
+export type WebhookView = z.infer<typeof webhookView>;
+export const webhookList = z.object({ items: z.array(webhookView) });
+/** The secret is shown once: when the webhook is added, and when its secret is rotated. */
+export const webhookCreated = webhookView.extend({ secret: z.string() });

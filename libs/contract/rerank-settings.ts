@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CairnError } from './cairn-error.ts';
+import { CairnError } from './errors.ts';
 import { result } from './setting-marks.ts';
 
 /** How the similarities of a search are changed before its images are ranked. */

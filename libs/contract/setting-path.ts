@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CairnError } from './cairn-error.ts';
+import { CairnError } from './errors.ts';
 
 /**
  * The parts of a setting's path such as `stages.512_all.epochs`. A name that contains a dot is in double quotes:

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { unwrapped } from './setting-path.ts';
-import { markOf, preprocessing, resultSettings, stepSettings } from './settings.ts';
+import { settingPath, settingPathText, unwrapped } from './setting-path.ts';
+import { knownCounts, markOf, preprocessing, resultSettings, stepSettings } from './settings.ts';
 import { stepKind } from './states.ts';
 
 /** Paths of the fields that carry no mark; a group of fields needs none of its own. */
@@ -54,4 +54,51 @@ describe('settings of steps', () => {
     const parsed = stepSettings[kind].safeParse({ leraningRate: 1 });
     expect(parsed.error?.issues.some((issue) => issue.code === 'unrecognized_keys')).toBe(true);
   });
+});
+
+/** Table 1 of arXiv 2110.04294 (images / ids), and the numbers that GLDv2 and the reference's README state. */
+const table = `
+clean        | 1,580,470 | 81,313
+c2x          | 3,223,078 | 81,313
+full         | 4,132,914 | 203,094
+all          | 4,825,830 | 203,094
+query        | 1,129     |
+index        | 761,757   |
+index_expand | 78,959    |`;
+
+test('the counts of the lists are the published ones', () => {
+  const number = (text = ''): number | null => (text === '' ? null : Number(text.replaceAll(',', '')));
+  const rows = table
+    .trim()
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim()));
+  expect(Object.entries(knownCounts).map(([list, { rows, labels }]) => [list, rows, labels])).toEqual(
+    rows.map(([list, count, labels]) => [list, number(count), number(labels)]),
+  );
+});
+
+test.each([
+  ['stages.384.epochs', ['stages', '384', 'epochs']],
+  ['stages."a.b".epochs', ['stages', 'a.b', 'epochs']],
+  ['name', ['name']],
+])('the path %s is split into its parts and formatted unchanged', (path, parts) => {
+  expect(settingPath(path)).toEqual(parts);
+  expect(settingPathText(parts)).toBe(path);
+});
+
+test('a quoted name that needs no quotes is the same name', () => {
+  expect(settingPath('stages."384".epochs')).toEqual(['stages', '384', 'epochs']);
+});
+
+test.each(['a..b', '.a', 'a.', 'a."b', 'a."".b', 'a"b".c', '"a"b'])('%s is rejected with the correct syntax', (path) => {
+  expect(() => settingPath(path)).toThrow(
+    expect.objectContaining({ code: 'unknown_setting', message: expect.stringContaining('double quotes') }),
+  );
+});
+
+test('every wrapper is removed, in any order, and nothing else', () => {
+  const object = z.object({ epochs: z.number() });
+  expect(unwrapped(object.optional().nullable().default(null).prefault(null))).toBe(object);
+  const list = z.array(object);
+  expect(unwrapped(list)).toBe(list);
 });

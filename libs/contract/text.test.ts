@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { datasetReference } from './names.ts';
 import { cleanText, firstOf, folderPath, lastOf, reportedDetails, reportedText, writtenText } from './text.ts';
 
 const rocket = '\u{1f680}';
@@ -66,4 +67,10 @@ test('a text is truncated at either end without splitting a character', () => {
     text,
   ]);
   expect([1, 2, 3, 4, 9].map((most) => lastOf(text, most))).toEqual(['b', 'ab', `${rocket}ab`, `${rocket.repeat(2)}ab`, text]);
+});
+
+test('a dataset reference is a name, optionally with a version that fits the database', () => {
+  const fits = (text: string) => datasetReference.safeParse(text).success;
+  expect(['mini', 'gld-v2.1@12', 'mini@999999999'].map(fits)).toEqual([true, true, true]);
+  expect(['', '../mini', 'mini@', 'mini@x', 'mini@-1', 'mini@99999999999'].map(fits)).toEqual(Array(6).fill(false));
 });

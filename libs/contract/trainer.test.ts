@@ -45,7 +45,7 @@ test("the trainer's tests require of each event what its reader requires", async
 const settings = `
 import dataclasses, json, types, typing
 from cairn_trainer import config
-from cairn_trainer.config import camel_case
+from cairn_trainer.typed_json import camel_case
 
 names = {int: 'integer', float: 'number', bool: 'boolean', str: 'string'}
 
@@ -111,7 +111,7 @@ test('the trainer accepts the settings of the contract, with the same types, cho
 const configurations = `
 import dataclasses, json, types, typing
 from cairn_trainer import PROTOCOL, config
-from cairn_trainer.config import camel_case
+from cairn_trainer.typed_json import camel_case
 
 names = {int: 'integer', str: 'string'}
 
@@ -164,7 +164,7 @@ test('the trainer reads of a configuration what the agent writes, with the same 
 const operational = `
 import json
 from cairn_trainer import config
-from cairn_trainer.config import camel_case
+from cairn_trainer.typed_json import camel_case
 print(json.dumps(sorted(camel_case(name) for name in config._OPERATIONAL)))
 `;
 

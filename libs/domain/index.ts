@@ -2,7 +2,6 @@ export * from './admit.ts';
 export * from './advance.ts';
 export * from './concurrency-group.ts';
 export * from './cron.ts';
-export * from './describe-failure.ts';
 export * from './estimate.ts';
 export * from './expand-recipe.ts';
 export * from './failure-table.ts';

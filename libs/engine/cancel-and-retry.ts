@@ -3,11 +3,10 @@ import { audit } from './audit.ts';
 import { whyHeld } from './budgets.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { lockGiven } from './external-inputs.ts';
-import { lockGroup, placeInGroup } from './groups.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
 import { checkRunQuotas } from './submit.ts';
-import { settleGroup, withRun } from './with-run.ts';
+import { lockGroup, placeInGroup, settleGroup, withRun } from './with-run.ts';
 
 /** Asks a run to stop. Its attempts save what they can within their grace period; finished results are kept. */
 export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor, reason: string): Promise<void> {

@@ -9,7 +9,7 @@ import {
 } from '@cairn/contract';
 import { rulesOf } from '@cairn/domain';
 import { z } from 'zod';
-import { liveAttempt, recordFailure } from './attempts/live-attempt.ts';
+import { liveAttempt, recordFailure } from './attempts/spec.ts';
 import { artifactFilesColumn, filesColumn, toJson } from './columns.ts';
 import type { EngineContext } from './engine.ts';
 import { inputArtifact, makeReady, readInputs, replaceArtifact } from './memo.ts';

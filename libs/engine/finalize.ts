@@ -1,8 +1,7 @@
 import { type ArtifactKind, artifactKind, type FailureView, maxListedFiles, registrationDetails, reportedFailure } from '@cairn/contract';
 import { newId } from '@cairn/runtime';
 import type { z } from 'zod';
-import { recordFailure } from './attempts/live-attempt.ts';
-import { stagingPrefix } from './attempts/spec.ts';
+import { recordFailure, stagingPrefix } from './attempts/spec.ts';
 import { resultColumn } from './columns.ts';
 import type { EngineContext } from './engine.ts';
 import { makeReady, replaceArtifact } from './memo.ts';

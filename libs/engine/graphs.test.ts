@@ -1,6 +1,7 @@
 import { recipe as recipeSchema, type StepInputReference } from '@cairn/contract';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ada, type Harness, openEngineHarness, request } from './testing/engine-harness.ts';
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ada, type Harness, openEngineHarness, request, smallRecipe } from './testing/engine-harness.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -119,6 +120,129 @@ describe('a graph', () => {
     await expect(harness.submit({ recipe: extraction({ model: { run: whole, step: 'first' } }) })).rejects.toMatchObject({
       code: 'invalid_setting',
       message: `steps.features.inputs.model is first of ${whole}, which has the kind checkpoint; expected model`,
+    });
+  });
+});
+
+const { model, stages, extract } = smallRecipe;
+
+const pipeline = { stages, export: smallRecipe.export, extract };
+
+const voting = recipeSchema.parse({
+  name: 'voting',
+  dataset: 'toy',
+  prepare: { lists: ['clean', 'index_train', 'query', 'index'] },
+  models: { A: { model, ...pipeline }, B: { model: { ...model, initSeed: 1 }, ...pipeline } },
+  ensemble: { rerank: { mode: 'before_merge' } },
+  register: { model: 'together' },
+});
+
+beforeAll(async () => {
+  harness = await openEngineHarness();
+  await harness.playAll(await harness.submit({ recipe: voting }));
+});
+
+/** Plays a run and tells which of its steps were not reused. */
+async function made(change: Parameters<Harness['submit']>[0]): Promise<string[]> {
+  const runId = await harness.submit(change);
+  await harness.playAll(runId);
+  expect((await harness.run(runId)).state).toBe('succeeded');
+  const steps = await harness.prisma.step.findMany({ where: { runId, state: 'succeeded' }, orderBy: { position: 'asc' } });
+  return steps.map(({ name }) => name);
+}
+
+describe('a run of several models', () => {
+  it('is planned for the four models of the submission, each with its features, and searches them together', async () => {
+    const { steps } = await harness.engine.planRun(request({ recipe: 'submission', dataset: 'toy' }), ada);
+    const rerank = steps.find(({ name }) => name === 'rerank');
+    expect(rerank?.settings).toMatchObject({ rerank: { mode: 'before_merge', alpha: 1, beta: 0.1 }, references: 'index_train' });
+    expect(rerank?.needs).toHaveLength(1 + 4 * 4);
+    const counts = (kind: string): number => steps.filter((step) => step.kind === kind).length;
+    expect(['train', 'extract', 'tag', 'search', 'evaluate', 'register'].map(counts)).toEqual([16, 12, 4, 0, 1, 1]);
+  });
+
+  it('searches again, and does nothing else again, when a constant of the rerank or a weight changes', async () => {
+    const after = ['rerank', 'evaluate', 'register'];
+    expect(await made({ recipe: voting })).toEqual(['register']);
+    expect(await made({ recipe: voting, set: { 'ensemble.rerank.alpha': 0.5 } })).toEqual(after);
+    expect(await made({ recipe: { ...voting, ensemble: { ...voting.ensemble, weights: { B: 0.5 } } } })).toEqual(after);
+    expect(await made({ recipe: voting, set: { 'ensemble.blockRows': 10 } })).toEqual(['register']);
+  });
+
+  it('extracts only the query set that is new, and takes the features of references and index as they are', async () => {
+    const set = { evaluate: null, 'models.A.extract.query.list': 'clean', 'models.B.extract.query.list': 'clean' };
+    const { register: _, ...recipe } = voting;
+    expect(await made({ recipe, set })).toEqual(['A-extract_query', 'B-extract_query', 'rerank']);
+  });
+
+  it('tags the index of each model once, for later constants and query sets too, and keeps the keys of what follows', async () => {
+    const recipe = { ...voting, ensemble: { ...voting.ensemble, tags: { shards: 3, workers: 2 } } };
+    expect(await made({ recipe })).toEqual(['A-tag_index', 'B-tag_index', 'register']);
+    expect(await made({ recipe, set: { 'ensemble.rerank.alpha': 0.25 } })).toEqual(['rerank', 'evaluate', 'register']);
+    const { register: _, ...alone } = recipe;
+    const set = { evaluate: null, 'models.A.extract.query.list': 'index', 'models.B.extract.query.list': 'index' };
+    expect(await made({ recipe: alone, set })).toEqual(['rerank']);
+  });
+
+  it("keeps a model's images a step with another batch", async () => {
+    const { recipe } = await harness.engine.planRun(request({ recipe: voting, set: { 'models.B.stages.first.batch': 2 } }), ada);
+    expect(recipe.models.B?.stages.first).toMatchObject({ batch: 2, effectiveBatch: 4 });
+    expect(recipe.models.A?.stages.first).toMatchObject({ batch: 4, effectiveBatch: null });
+  });
+
+  it('reuses what the recipe of one of its models made', async () => {
+    const alone = recipeSchema.parse({ name: 'alone', dataset: 'toy', prepare: voting.prepare, ...voting.models.B });
+    expect(await made({ recipe: alone })).toEqual(['search', 'evaluate']);
+  });
+
+  it('is refused at once where a graph compares features that different models made in other runs', async () => {
+    const runId = await harness.submit({ recipe: voting });
+    const artifact = async (step: string) => ({ artifact: (await harness.step(runId, step)).artifact?.id ?? '' });
+    const search = async (query: string, index: string) => {
+      const inputs = { query: await artifact(query), index: await artifact(index) };
+      return harness.submit({
+        recipe: recipeSchema.parse({ name: 'mixed', dataset: 'toy', steps: { search: { kind: 'search', inputs } } }),
+      });
+    };
+    await expect(search('A-extract_query', 'B-extract_index')).rejects.toMatchObject({
+      code: 'model_mismatch',
+      message: expect.stringMatching(/^the step search compares features of different models/),
+    });
+    await harness.playAll(await search('A-extract_query', 'A-extract_index'));
+  });
+
+  it('registers the ensemble with the artifacts of each model, and takes a registered model in place of a trained one', async () => {
+    const registered = await harness.prisma.model.findFirstOrThrow({ where: { name: 'together' }, orderBy: { version: 'desc' } });
+    const parts = ['checkpoint', 'model', 'index', 'query', 'references'].flatMap((role) => [`${role}.A`, `${role}.B`]);
+    expect(Object.keys(registered.artifacts as object).toSorted()).toEqual([...parts, 'evaluation', 'neighbours'].toSorted());
+
+    const register = { model: 'alone' };
+    await harness.playAll(await harness.submit({ recipe: { ...smallRecipe, prepare: voting.prepare, register } }));
+    const { A: _, ...others } = voting.models;
+    const recipe = recipeSchema.parse({ ...voting, models: { ...others, C: { registered: 'alone', extract } } });
+    const again = await harness.submit({ recipe });
+    await harness.playAll(again);
+    const { artifacts } = await harness.prisma.model.findFirstOrThrow({ where: { runId: again } });
+    const { artifactId } = await harness.step(again, 'C-extract_index');
+    const alone = await harness.prisma.model.findFirstOrThrow({ where: { name: 'alone' } });
+    expect(artifacts).toMatchObject({ 'model.C': (alone.artifacts as Record<string, string>).model, 'index.C': artifactId });
+
+    // However many inputs come from outside, they are looked up in one statement.
+    const statements = vi.spyOn(pg.Client.prototype, 'query');
+    const counts: number[] = [];
+    for (const models of [{ C: recipe.models.C }, { C: recipe.models.C, D: recipe.models.C, E: recipe.models.C }]) {
+      statements.mockClear();
+      await harness.engine.planRun(request({ recipe: recipeSchema.parse({ ...recipe, register: undefined, models }) }), ada);
+      counts.push(statements.mock.calls.filter(([query]) => /from artifact where project_id/.test(JSON.stringify(query))).length);
+    }
+    statements.mockRestore();
+    expect(counts).toEqual([1, 1]);
+
+    // An ensemble is not one model.
+    const ofEnsemble = recipeSchema.parse({ ...recipe, models: { ...others, C: { registered: 'together', extract } } });
+    await expect(harness.engine.planRun(request({ recipe: ofEnsemble }), ada)).rejects.toMatchObject({
+      code: 'not_found',
+      message: expect.stringContaining('models.C.registered is together'),
     });
   });
 });

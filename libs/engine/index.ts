@@ -25,7 +25,6 @@ export {
   stepsToFinalize,
 } from './finalize.ts';
 export { collectWhenDue, type RemovePrefix } from './garbage.ts';
-export { unsettledGroups } from './groups.ts';
 export {
   attemptsToQueue,
   beginLaunch,
@@ -54,4 +53,4 @@ export { type DueJudgement, dueJudgement, gateDelayed, gateJudged, gateRefused, 
 export { addSecret, openSecrets, removeSecrets, replaceSecret, type SecretOwner } from './sealed-secrets.ts';
 export type { BoundTrigger, SignedDelivery } from './triggers/bound-trigger.ts';
 export { removeOldDeliveries, startAcceptedDeliveries } from './triggers/start-deliveries.ts';
-export { settleGroup, settleRun } from './with-run.ts';
+export { settleGroup, settleRun, unsettledGroups } from './with-run.ts';

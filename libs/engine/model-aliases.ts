@@ -1,7 +1,7 @@
 import { type AliasAction, CairnError, type Promotion, type WebhookData } from '@cairn/contract';
 import { currentAliases, inTransaction, type Transaction } from '@cairn/db';
 import { audit } from './audit.ts';
-import { announce, announcementOf } from './deliveries/announce.ts';
+import { announce, announcementOf } from './deliveries/sending.ts';
 import type { Actor, AliasName, EngineContext } from './engine.ts';
 
 /**

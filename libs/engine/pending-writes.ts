@@ -13,8 +13,8 @@ import type {
 } from '@cairn/contract';
 import { hintChannel, Prisma, runChannel, type Transaction, wakeChannel } from '@cairn/db';
 import type { FailureCounts } from '@cairn/domain';
-import { type Announcement, messageInsertion } from './deliveries/announce.ts';
 import { reportInsertion, reportsOf } from './deliveries/reports.ts';
+import { type Announcement, messageInsertion } from './deliveries/sending.ts';
 
 /**
  * What a command decided and has not written yet. A command changes many steps and emits an event for each; separate statements took most

@@ -22,7 +22,7 @@ import {
 import type { Transaction } from '@cairn/db';
 import type { FailureCounts, KnownInput, StepNeed } from '@cairn/domain';
 import type { Given } from './columns.ts';
-import { announcementOf } from './deliveries/announce.ts';
+import { announcementOf } from './deliveries/sending.ts';
 import type { EngineContext } from './engine.ts';
 import { type AttemptColumns, type Change, noWrites, type PendingWrites, type RunColumns, type StepColumns } from './pending-writes.ts';
 

@@ -8,12 +8,11 @@ import { checkSubmission } from './check-submission.ts';
 import type { Given } from './columns.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { givenTo, lockGiven, refuseAbsentWeights } from './external-inputs.ts';
-import { type GroupKey, lockGroup, placeInGroup } from './groups.ts';
 import { settleAndWrite } from './in-run.ts';
 import type { NewStep } from './pending-writes.ts';
 import { gateColumnOf } from './run-gate.ts';
 import { changeRun, emit, runWork, type WorkStep } from './run-work.ts';
-import { settleGroup } from './with-run.ts';
+import { type GroupKey, lockGroup, placeInGroup, settleGroup } from './with-run.ts';
 
 /**
  * Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created.

@@ -3,7 +3,7 @@ import { backoff, type Logger, pause } from '@cairn/runtime';
 import { PostgresConnection, type PostgresConnectionOptions, PostgresQueueBackend, quoteSchemaName, runMigrations } from 'bullmq';
 import pg from 'pg';
 import type { AnyBackendFactory, QueueConnection } from './catalogue.ts';
-import { createOutage, type Outage } from './outage.ts';
+import { createOutage, type Outage } from './consumer.ts';
 
 /**
  * Queues on PostgreSQL, in a separate schema. All queues and consumers of a process share one pool and one LISTEN connection (by itself

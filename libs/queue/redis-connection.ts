@@ -2,7 +2,7 @@ import { backoff, type Logger } from '@cairn/runtime';
 import { createRedisBackend } from 'bullmq';
 import { Redis, type RedisOptions } from 'ioredis';
 import type { AnyBackendFactory, QueueConnection } from './catalogue.ts';
-import { createOutage } from './outage.ts';
+import { createOutage } from './consumer.ts';
 
 export type RedisConnectionOptions = {
   url: string;

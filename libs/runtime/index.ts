@@ -6,7 +6,6 @@ export * from './embedded-postgres/start-embedded-postgres.ts';
 export * from './files.ts';
 export * from './ids.ts';
 export * from './logger.ts';
-export * from './markdown.ts';
 export * from './metrics.ts';
 export * from './nvidia-smi.ts';
 export * from './probes.ts';

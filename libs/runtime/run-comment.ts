@@ -1,5 +1,4 @@
 import { firstOf, type RunView, type StepView, type StoredJudgement } from '@cairn/contract';
-import { markdownCode, markdownTable, markdownText } from './markdown.ts';
 import { formatDuration, formatInterval, formatNumber, formatPercent, plural, secondsBetween } from './units.ts';
 
 /** What became of a run's gate: its judgement, or why it was not judged; both null without a gate, and where the run did not succeed. */
@@ -87,4 +86,38 @@ function lostTable({ verdict, lost }: StoredJudgement): string[] {
   if (verdict === 'passed' || lost.length === 0) return [];
   const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), formatPercent(a), formatPercent(b)]);
   return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];
+}
+
+/** Text from others in Markdown: readable, on one line, and without being interpreted as Markdown or HTML. */
+export function markdownText(text: string): string {
+  const line = oneLine(text);
+  const url = /^https?:\/\/\S+$/.test(line) ? URL.parse(line) : null;
+  // Escapes inside an address would become part of it: it is normalized, which leaves no brackets in it.
+  if (url !== null && !/[<>]/.test(url.href)) return `<${url.href}>`;
+  return line
+    .replace(/[\\`*_[\]|~$#!]/g, '\\$&')
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;');
+}
+
+/** Text from others as code: fenced by more backticks than it has in a row. */
+export function markdownCode(text: string): string {
+  const line = oneLine(text);
+  const fence = '`'.repeat(Math.max(0, ...(line.match(/`+/g) ?? []).map((run) => run.length)) + 1);
+  return line.includes('`') ? `${fence} ${line} ${fence}` : `${fence}${line}${fence}`;
+}
+
+/** A table whose cells are Markdown already, except that nothing in them ends a cell or a row. */
+export function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => oneLine(cell).replace(/(?<!\\)\|/g, '\\|')).join(' | ')} |`;
+  return [line(header), line(header.map(() => '---')), ...rows.map(line)];
+}
+
+/** Without line ends, control characters, direction marks and lone surrogates. */
+function oneLine(text: string): string {
+  return text
+    .replace(/[\s\u0085]+/g, ' ')
+    .replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, '')
+    .trim();
 }

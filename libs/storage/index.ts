@@ -1,7 +1,5 @@
 export * from './artifacts.ts';
 export * from './object-store.ts';
 export * from './open-store.ts';
-export * from './remove-folder.ts';
-export { openSource } from './sources/open-source.ts';
 export type { ExpectedFile, Source, SourceFile } from './sources/source.ts';
-export type { SourceLimits } from './sources/steady-source.ts';
+export { openSource, type SourceLimits } from './sources/steady-source.ts';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { objectKey } from './object-store.ts';
 import { isStorageVariable, openStore } from './open-store.ts';
-import { parseS3Location } from './s3-location.ts';
+import { parseS3Location } from './s3-bucket.ts';
 
 test.each(['gs://bucket', 'ftp://host/x', '/var/lib/cairn', '', 'file://host/share'])(
   '%j is refused, naming the supported schemes',

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { CairnError } from '@cairn/contract';
 import { openFileStore } from './file-store.ts';
 import type { ObjectStore } from './object-store.ts';
-import { parseS3Location } from './s3-location.ts';
+import { parseS3Location } from './s3-bucket.ts';
 import { openS3Store } from './s3-store.ts';
 
 /** How each scheme of a storage URL is opened. */
@@ -57,4 +57,17 @@ function pathOf(url: URL): string {
  */
 export function isStorageVariable(name: string): boolean {
   return name.startsWith('AWS_') || name === 'NODE_EXTRA_CA_CERTS';
+}
+
+/** Removes the objects below a prefix, except some keys, and returns the bytes freed. */
+export async function removeFolder(store: ObjectStore, prefix: string, except: ReadonlySet<string> = new Set()): Promise<number> {
+  const folder = prefix.replace(/\/$/, '');
+  let bytes = 0;
+  for await (const object of store.list(folder)) {
+    if (except.has(object.key)) continue;
+    bytes += object.bytes;
+    if (except.size > 0) await store.remove(object.key);
+  }
+  if (except.size === 0) await store.removePrefix(folder);
+  return bytes;
 }

@@ -9,8 +9,7 @@ import { sha256 } from '@cairn/runtime';
 import { type S3Proxy, startS3, startS3Proxy, type TestS3, type Verdict, waitFor } from '@cairn/testing';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import type { ObjectStore } from './object-store.ts';
-import type { S3Limits } from './s3-bucket.ts';
-import { parseS3Location } from './s3-location.ts';
+import { parseS3Location, type S3Limits } from './s3-bucket.ts';
 import { openS3Store } from './s3-store.ts';
 
 const mebibyte = 2 ** 20;

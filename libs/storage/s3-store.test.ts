@@ -6,8 +6,7 @@ import { startS3, startS3Proxy, type TestS3, type Verdict } from '@cairn/testing
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { ObjectStore } from './object-store.ts';
 import { openStore } from './open-store.ts';
-import { defaultS3Limits, type S3Limits } from './s3-bucket.ts';
-import { parseS3Location } from './s3-location.ts';
+import { defaultS3Limits, parseS3Location, type S3Limits } from './s3-bucket.ts';
 import { openS3Store } from './s3-store.ts';
 import { artifactContract } from './testing/artifact-contract.ts';
 import { storeContract } from './testing/store-contract.ts';

@@ -8,9 +8,8 @@ import {
 import { manifestName } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
 import { type GetOptions, type ObjectStore, objectKey } from './object-store.ts';
-import { defaultS3Limits, maxParts, openBucket, type S3Bucket, type S3Limits, withAbort } from './s3-bucket.ts';
+import { defaultS3Limits, maxParts, openBucket, type S3Bucket, type S3Limits, type S3Location, withAbort } from './s3-bucket.ts';
 import { noObject, type S3Act, s3Error } from './s3-error.ts';
-import type { S3Location } from './s3-location.ts';
 import { headObject, listObjects, readObject, removeObjects, sweepUploads } from './s3-read.ts';
 import { abandonUpload, beginUpload, completion, putObject } from './s3-upload.ts';
 import { wholeReads } from './whole-objects.ts';

@@ -6,8 +6,7 @@ import type { FastifyRequest } from 'fastify';
 import type { App } from '../http/bare-app.ts';
 import { createRateLimit } from '../load/call-rates.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
-import { authenticate, type Caller, RefusedToken, requireRole } from './authenticate.ts';
-import { credentialOf, refuseOtherSites } from './credential.ts';
+import { authenticate, type Caller, credentialOf, RefusedToken, refuseOtherSites, requireRole } from './authenticate.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
-import { makePicture } from './make-picture.ts';
-import { computeJob, toComputeError } from './messages.ts';
-import { searchPicture } from './search-picture.ts';
+import { readdir } from 'node:fs/promises';
+import { CairnError, isDatasetUrl } from '@cairn/contract';
+import type { z } from 'zod';
+import { type ComputeJobOf, computeJob, type searchAnswer, toComputeError } from './messages.ts';
 
 // A child of the api (child-pool.ts): does one job after another, and ends with its parent.
 
@@ -29,3 +30,79 @@ async function handle(message: unknown): Promise<void> {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit());
 process.on('message', (message) => void handle(message));
+
+/** The first image that exists, as a JPEG; null where none does. Throws `unreadable_image`, and as `openImageReader` does. */
+async function makePicture({ root, roots, candidates, maxSide, timeoutMs }: ComputeJobOf<'picture'>): Promise<Uint8Array | null> {
+  // This process decodes pictures of unknown origin, and so has no credentials.
+  if (isDatasetUrl(root))
+    throw new CairnError(
+      'unreadable_image',
+      `The images of a dataset at an address (${root}) are not shown; copy the dataset to a folder to see them`,
+    );
+  const { ImageUnavailable, openImageReader } = await import('@cairn/dataset/images');
+  const pictures = await import('@cairn/retrieval/image');
+  const reader = await openImageReader(root, roots);
+  try {
+    // A collection need not have every split; the reader takes a split that is missing for a lost mount.
+    const folders = new Set(await readdir(root));
+    const present = candidates.filter(({ path }) => folders.has(path.split('/')[0] ?? ''));
+    for (const location of present.length === 0 ? candidates : present) {
+      try {
+        return await pictures.makePicture(await reader.read(location), { maxSide, timeoutMs });
+      } catch (error) {
+        if (error instanceof ImageUnavailable && error.reason === 'missing') continue;
+        const isFault = error instanceof ImageUnavailable || error instanceof pictures.UnreadableImage;
+        throw isFault ? unreadable(location.path, error) : error;
+      }
+    }
+    return null;
+  } finally {
+    await reader.close();
+  }
+}
+
+function unreadable(path: string, cause: Error): CairnError {
+  return new CairnError('unreadable_image', `The image ${path} cannot be read: ${cause.message}`, {
+    cause,
+    details: { path, reason: cause.message },
+  });
+}
+
+/** Rows of a feature set that are compared at once: 32 MB of float16 at 2,048 values. */
+const blockRows = 8_192;
+
+/**
+ * The nearest images of a feature set to one picture, exactly. Throws `unreadable_image`; `model_mismatch` where the model is not that of
+ * the features; as `readFeatures` does.
+ */
+async function searchPicture(job: ComputeJobOf<'search'>): Promise<z.infer<typeof searchAnswer>> {
+  const { picture, imageSize: size, preprocessing, threads, topK, timeoutMs } = job;
+  const { findNeighbours, normalizeRow, openModel, openParquet, preprocessImage, readFeatures, UnreadableImage } = await import(
+    '@cairn/retrieval'
+  );
+  const pixels = await preprocessImage(picture, { size, preprocessing, timeoutMs }).catch((cause: unknown) => {
+    if (!(cause instanceof UnreadableImage)) throw cause;
+    throw new CairnError('unreadable_image', `The picture cannot be read: ${cause.message}`, { cause, details: { reason: cause.message } });
+  });
+  const model = await openModel({ path: job.modelPath, device: 'cpu', threads, imageSize: size });
+  const batch = model.batch ?? 1;
+  const images = new Uint8Array(batch * pixels.length);
+  images.set(pixels);
+  const features = await model.run({ images, batch, imageSize: size, rows: 1 });
+  const vector = new Float16Array(model.embeddingDim);
+  if (!normalizeRow(features, vector)) {
+    const reason = 'the model returns a feature that is zero or not finite';
+    throw new CairnError('unreadable_image', `The picture cannot be searched: ${reason}`, { details: { reason } });
+  }
+  await model.close();
+  const parquet = await openParquet({ timeoutMs });
+  try {
+    const gallery = await readFeatures(job.index, parquet);
+    const queries = { values: new Float32Array(vector), dim: vector.length };
+    const found = await findNeighbours({ queries, gallery: { ...gallery, rows: gallery.ids.length }, topK, blockRows, threads });
+    const neighbours = Array.from(found.rows, (row, rank) => ({ imageId: gallery.ids.at(row) ?? '', score: found.scores[rank] ?? 0 }));
+    return { galleryRows: gallery.ids.length, neighbours };
+  } finally {
+    await parquet.close();
+  }
+}

@@ -6,8 +6,8 @@ import { smallRecipe } from '@cairn/engine/testing';
 import { waitFor } from '@cairn/testing';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
+import { createBodyBudget } from '../routes/hooks.ts';
 import { noBounds, openTestApi } from '../testing/test-api.ts';
-import { createBodyBudget } from './body-budget.ts';
 import { verifyDelivery } from './verify-delivery.ts';
 
 const { call, api, prisma, harness, openReplica } = await openTestApi();

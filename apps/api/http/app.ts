@@ -6,9 +6,8 @@ import { z } from 'zod';
 import { boundConnections, type ConnectionBounds } from '../load/bound-connections.ts';
 import { type App, bareApp } from './bare-app.ts';
 import { watchClosing } from './closing.ts';
-import { asCairnError, problemOf } from './problem.ts';
+import { asCairnError, problemOf, type RequestPart, requestFault, requestParts } from './problem.ts';
 import { type JsonBounds, readJsonBodies, readOctetBodies } from './request-body.ts';
-import { type RequestPart, requestFault, requestParts } from './request-fault.ts';
 
 export type AppOptions = {
   /** Name of the server, for the metrics. */

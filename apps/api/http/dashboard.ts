@@ -4,8 +4,7 @@ import { versionView } from '@cairn/contract';
 import { sha256 } from '@cairn/runtime';
 import fastifyStatic from '@fastify/static';
 import type { FastifyRequest } from 'fastify';
-import type { App } from './bare-app.ts';
-import { problems } from './route-schemas.ts';
+import { type App, problems } from './bare-app.ts';
 
 /** The dashboard's files, as its build left them. */
 export type Dashboard = {

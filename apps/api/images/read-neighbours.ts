@@ -4,6 +4,7 @@ import {
   type NeighboursView,
   type QueryScoreRow,
   type RankedImageView,
+  type RejectedImageView,
   scoredDepth,
 } from '@cairn/contract';
 import {
@@ -14,12 +15,13 @@ import {
   loadLineage,
   type MadeArtifact,
   type PrismaClient,
+  type RejectedFile,
 } from '@cairn/db';
 import { z } from 'zod';
 import { readGallery, readOf } from './gallery.ts';
 import type { StoredTables } from './list-rows.ts';
 
-export type ReadNeighbours = (args: {
+type ReadNeighbours = (args: {
   projectId: string;
   of: FoundEvaluation;
   against: FoundEvaluation | null;
@@ -109,4 +111,29 @@ function requireFile(made: MadeArtifact | undefined, name: string) {
   throw new CairnError('not_found', `What the evaluation was computed from is not stored any more: ${name}`, {
     details: { remedy: 'Submit its recipe again: the steps whose results were removed run, and the evaluation has its results again.' },
   });
+}
+
+const rejectedRow = z.object({ image_id: z.string(), path: z.string(), reason: z.string() });
+
+/**
+ * Images of these files in order, from the row `skip` of the first on, at most `limit`; and the place of the next one, which is null after
+ * the last of these files.
+ */
+export async function readRejected(
+  tables: StoredTables,
+  files: readonly RejectedFile[],
+  { skip, limit }: { skip: number; limit: number },
+): Promise<{ items: RejectedImageView[]; next: [shard: number, row: number] | null }> {
+  const items: RejectedImageView[] = [];
+  for (const [at, file] of files.entries()) {
+    const from = at === 0 ? skip : 0;
+    const room = limit - items.length;
+    if (room === 0) return { items, next: [file.shard, from] };
+    const sql = `select to_json(r)::varchar as row from (select image_id, path, reason from read_parquet($path, file_row_number = true)
+      order by file_row_number limit $room offset $from) r`;
+    const rows = await tables.query(file, rejectedRow, sql, { room, from });
+    items.push(...rows.map(({ image_id: imageId, path, reason }) => ({ imageId, path, reason, shard: file.shard })));
+    if (rows.length === room && from + room < file.count) return { items, next: [file.shard, from + room] };
+  }
+  return { items, next: null };
 }

@@ -1,6 +1,6 @@
 import { CairnError } from '@cairn/contract';
 import type { FastifyRequest } from 'fastify';
-import { credentialOf } from '../auth/credential.ts';
+import { credentialOf } from '../auth/authenticate.ts';
 import { hashSecret } from '../auth/secrets.ts';
 import type { App } from '../http/bare-app.ts';
 

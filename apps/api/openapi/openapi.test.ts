@@ -4,9 +4,8 @@ import { problem } from '@cairn/contract';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { openTestApi } from '../testing/test-api.ts';
-import { components } from './components.ts';
+import { answerExamples, components, problemExample, requestExamples } from './components.ts';
 import { openApiDocument } from './document.ts';
-import { answerExamples, problemExample, requestExamples } from './examples.ts';
 
 const { call } = await openTestApi();
 const answer = await call(null, 'GET', '/openapi.json');

@@ -11,7 +11,7 @@ import type { InspectSource } from '../inspect-source.ts';
 import type { LoadLimits } from '../load/load-limits.ts';
 import type { ServerBounds } from '../server-bounds.ts';
 import type { WeightsQuota } from '../weights-quota.ts';
-import type { MetricsPage } from './metrics.ts';
+import type { MetricsPage } from './health.ts';
 
 /** The dependencies of the public server; created by main.ts. */
 export type ApiDeps = {

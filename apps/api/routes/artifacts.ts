@@ -1,9 +1,9 @@
-import { artifactView, callerActions, gcRequest, gcResult, idOf } from '@cairn/contract';
-import { getArtifact } from '@cairn/db';
+import { artifactView, callerActions, gcRequest, gcResult, idOf, retentionPolicy, retentionView, runView } from '@cairn/contract';
+import { getArtifact, getRun } from '@cairn/db';
+import { readRetention } from '@cairn/engine';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems, runParams } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** A younger upload may still be in progress. */
@@ -51,4 +51,69 @@ export function artifactRoutes(app: App, { prisma, engine, store, locate, log }:
       return result;
     },
   );
+}
+
+export function retentionRoutes(app: App, { prisma, engine, admission }: ApiDeps): void {
+  const tags = ['artifacts'];
+
+  app.get(
+    '/v1/retention',
+    {
+      config: { role: 'viewer' },
+      schema: {
+        operationId: 'getRetention',
+        tags,
+        summary: 'Show how long results are kept',
+        response: { 200: retentionView, ...problems },
+      },
+    },
+    (request) => readRetention(prisma, callerOf(request).projectId),
+  );
+
+  app.put(
+    '/v1/retention',
+    {
+      config: { role: callerActions['retention.manage'] },
+      schema: {
+        operationId: 'setRetention',
+        tags,
+        summary: 'Set how long results are kept',
+        description:
+          'Replaces the policy. Pinned runs, runs that have not ended, and models that an alias names or named keep their results in any case. ' +
+          '`POST /v1/gc` with `dryRun` shows what the policy would remove.',
+        body: retentionPolicy,
+        response: { 200: retentionView, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      await engine.setRetention(request.body, caller);
+      return readRetention(prisma, caller.projectId);
+    },
+  );
+
+  for (const [method, isPinned] of [
+    ['PUT', true],
+    ['DELETE', false],
+  ] as const) {
+    app.route({
+      method,
+      url: '/v1/runs/:id/pin',
+      config: { role: callerActions['run.pin'] },
+      schema: {
+        operationId: isPinned ? 'pinRun' : 'unpinRun',
+        tags: ['runs'],
+        summary: isPinned
+          ? 'Keep the results of a run, whatever the retention policy'
+          : 'Let the retention policy decide about a run again',
+        params: runParams,
+        response: { 200: runView, ...problems },
+      },
+      handler: async (request) => {
+        const { projectId, ...caller } = callerOf(request);
+        await engine.pinRun(request.params.id, isPinned, { projectId, ...caller });
+        return getRun(prisma, { projectId, runId: request.params.id, admission });
+      },
+    });
+  }
 }

@@ -2,8 +2,7 @@ import { budgetList, budgetRequest, budgetScope, callerActions, ledgerPage, ledg
 import { readBudgets, readLedger } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function costRoutes(app: App, { prisma, engine }: ApiDeps): void {

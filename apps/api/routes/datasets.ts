@@ -11,9 +11,8 @@ import {
 import { getDataset, listDatasets, readDatasetUsage } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { problems } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const versionedParams = z.object({ name: datasetReference });

@@ -2,9 +2,8 @@ import { type GateRequest, gateQuery, gateRequest, judgement, judgementList } fr
 import { type FoundEvaluation, findEvaluation, listJudgements } from '@cairn/db';
 import { judgeEvaluation, type ReadQueryScores } from '@cairn/judging';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, problems, runParams } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { problems, runParams } from '../http/route-schemas.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const description =

@@ -16,9 +16,8 @@ import type { Engine } from '@cairn/engine';
 import { isAttemptToken } from '@cairn/runtime';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { bearerOf } from '../auth/credential.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { bearerOf } from '../auth/authenticate.ts';
+import { type App, problems } from '../http/bare-app.ts';
 
 const attemptParams = z.object({ id: idOf('attempt') });
 const shardParams = z.object({ id: idOf('attempt'), index: z.coerce.number().int().min(0).max(1_000_000) });

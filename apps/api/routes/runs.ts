@@ -4,6 +4,8 @@ import {
   largestInt4,
   lineage,
   planView,
+  recipeList,
+  recipeView,
   retryRequest,
   runComparison,
   runComparisonQuery,
@@ -16,10 +18,10 @@ import {
   writtenText,
 } from '@cairn/contract';
 import { compareRuns, getRun, listEvents, listRuns, readTimeline, runLineage } from '@cairn/db';
+import { findRecipe } from '@cairn/engine';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { idempotencyHeaders, problems, runParams } from '../http/route-schemas.ts';
+import { type App, idempotencyHeaders, nameParams, problems, runParams } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const submitQuery = z.strictObject({
@@ -233,5 +235,46 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       },
     },
     (request) => listEvents(prisma, { projectId: callerOf(request).projectId, runId: request.params.id, ...request.query }),
+  );
+}
+
+export function recipeRoutes(app: App, { recipes }: ApiDeps): void {
+  const tags = ['recipes'];
+  const config = { role: 'viewer' } as const;
+
+  app.get(
+    '/v1/recipes',
+    {
+      config,
+      schema: {
+        operationId: 'listRecipes',
+        tags,
+        summary: 'List the built-in recipes',
+        response: { 200: recipeList, ...problems },
+      },
+    },
+    async () => ({
+      items: [...recipes.values()].map(({ recipe }) => ({
+        name: recipe.name,
+        description: recipe.description,
+        stages: Object.keys(recipe.stages),
+        models: Object.keys(recipe.models),
+      })),
+    }),
+  );
+
+  app.get(
+    '/v1/recipes/:name',
+    {
+      config,
+      schema: {
+        operationId: 'getRecipe',
+        tags,
+        summary: 'Show a recipe with all its settings, and as YAML to start from',
+        params: nameParams,
+        response: { 200: recipeView, ...problems },
+      },
+    },
+    async (request) => findRecipe(recipes, request.params.name),
   );
 }

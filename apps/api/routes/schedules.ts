@@ -3,8 +3,7 @@ import { getRun, getSchedule, listSchedules } from '@cairn/db';
 import { z } from 'zod';
 import { type Caller, requireRole } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { idempotencyHeaders, nameParams, problems } from '../http/route-schemas.ts';
+import { type App, idempotencyHeaders, nameParams, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function scheduleRoutes(app: App, { engine, prisma, admission }: ApiDeps): void {

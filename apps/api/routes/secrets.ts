@@ -1,7 +1,6 @@
 import { callerActions, secretKeyList } from '@cairn/contract';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function secretRoutes(app: App, { engine }: ApiDeps): void {

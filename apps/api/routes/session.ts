@@ -2,12 +2,10 @@ import { actionsOfRole, meView, sessionRequest } from '@cairn/contract';
 import { inTransaction } from '@cairn/db';
 import { audit } from '@cairn/engine';
 import { z } from 'zod';
-import { authenticate } from '../auth/authenticate.ts';
-import { credentialOf, refuseOtherSites, sessionCookie } from '../auth/credential.ts';
+import { authenticate, credentialOf, refuseOtherSites, sessionCookie } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
 import { hashSecret, newSessionSecret } from '../auth/secrets.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const sessionSeconds = 30 * 86_400;

@@ -24,9 +24,8 @@ import {
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems, stepParams } from '../http/route-schemas.ts';
-import { readRejected } from '../images/read-rejected.ts';
+import { type App, problems, stepParams } from '../http/bare-app.ts';
+import { readRejected } from '../images/read-neighbours.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 /** The shard and the row in its file of the next rejected image. */

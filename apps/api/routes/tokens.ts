@@ -5,8 +5,7 @@ import { newId } from '@cairn/runtime';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { hashSecret, newSecret } from '../auth/secrets.ts';
-import type { App } from '../http/bare-app.ts';
-import { problems } from '../http/route-schemas.ts';
+import { type App, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 const dayMs = 86_400_000;

@@ -18,8 +18,7 @@ import { listDeliveries, listTriggers, readTrigger } from '@cairn/db';
 import { z } from 'zod';
 import { type Caller, requireRole } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
-import { nameParams, problems } from '../http/route-schemas.ts';
+import { type App, nameParams, problems } from '../http/bare-app.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function triggerRoutes(app: App, { prisma, engine }: ApiDeps): void {

@@ -1,15 +1,30 @@
+import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { CairnError, callerActions, maxWeightsBytes, pageQuery, weightsPage, weightsQuery, weightsView } from '@cairn/contract';
-import { getWeights, inTransaction, listWeights } from '@cairn/db';
-import { audit } from '@cairn/engine';
+import { pipeline } from 'node:stream/promises';
+import {
+  type ArtifactDetails,
+  CairnError,
+  callerActions,
+  maxWeightsBytes,
+  pageQuery,
+  protocol,
+  type WeightsContent,
+  type WeightsQuery,
+  type WeightsView,
+  weightsPage,
+  weightsQuery,
+  weightsView,
+} from '@cairn/contract';
+import { getWeights, inTransaction, isUniqueViolation, listWeights, type Prisma, type PrismaClient, weightsViewOf } from '@cairn/db';
+import { type Actor, audit } from '@cairn/engine';
+import { newId } from '@cairn/runtime';
+import { commitArtifact, type ObjectStore } from '@cairn/storage';
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { requireRole } from '../auth/authenticate.ts';
 import { callerOf } from '../auth/guard.ts';
-import type { App } from '../http/bare-app.ts';
+import { type App, nameParams, problems } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
-import { nameParams, problems } from '../http/route-schemas.ts';
-import { importWeights } from '../import-weights.ts';
 import type { ApiDeps } from './api-deps.ts';
 
 export function weightsRoutes(app: App, deps: ApiDeps): void {
@@ -117,4 +132,143 @@ function lengthOf({ headers }: FastifyRequest): number {
   const announced = headers['content-length'];
   if (announced === undefined) throw new CairnError('invalid_request', 'The length of the file is missing: send Content-Length');
   return Number(announced);
+}
+
+type NewWeights = {
+  actor: Actor;
+  name: string;
+  declared: WeightsQuery;
+  /** The file's bytes. */
+  body: Readable;
+  signal: AbortSignal;
+};
+
+type Deps = { prisma: PrismaClient; store: ObjectStore };
+
+/** The kind of the artifact and its file name, by which attempts read it. */
+const artifactOf = {
+  backbone: { kind: 'weights', folder: 'weights', file: 'weights.pth' },
+  model: { kind: 'checkpoint', folder: 'checkpoints', file: 'checkpoint.pt' },
+} as const satisfies Record<WeightsContent, { kind: string; folder: string; file: string }>;
+
+/**
+ * Stores a file of tensors as an artifact under a name. Importing the same file under the same name changes nothing; under another name it
+ * is stored only once. The next garbage collection removes the remains of an incomplete upload.
+ *
+ * @throws CairnError `name_taken` for another file, `content_mismatch`, `invalid_request`, and storage errors
+ */
+async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ weights: WeightsView; created: boolean }> {
+  const { content, embeddingDim, classes } = wanted.declared;
+  if (content === 'model' && (embeddingDim === undefined || classes === undefined))
+    throw new CairnError('invalid_request', 'A whole model requires embeddingDim and classes; `cairn import model` reads them');
+  const there = await sameName(deps, wanted);
+  const artifactId = there === null ? await storedBefore(deps, wanted) : there.artifactId;
+  if (artifactId !== null) await verifyUpload(wanted);
+  if (there !== null) return { weights: there, created: false };
+  return artifactId === null ? storeFile(deps, wanted) : give(deps, wanted, artifactId);
+}
+
+/**
+ * Reads the upload of a file that is already stored. Knowing the digest is not enough to give it a name: the client must have the file
+ * itself. And a client that is answered before it has sent everything may take that for a broken connection.
+ */
+async function verifyUpload(wanted: NewWeights): Promise<void> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  await pipeline(
+    wanted.body,
+    async function* counted(chunks: AsyncIterable<Buffer>) {
+      for await (const chunk of chunks) {
+        bytes += chunk.length;
+        yield chunk;
+      }
+    },
+    hash,
+    { signal: wanted.signal },
+  );
+  requireAnnounced(wanted, bytes, hash.digest('hex'));
+}
+
+function requireAnnounced({ name, declared }: NewWeights, bytes: number, sha256: string): void {
+  if (sha256 !== declared.sha256)
+    throw new CairnError('content_mismatch', `Received ${bytes} bytes of ${name} with the SHA-256 ${sha256}; expected ${declared.sha256}`);
+}
+
+async function sameName({ prisma }: Deps, { actor: { projectId }, name, declared }: NewWeights): Promise<WeightsView | null> {
+  const row = await prisma.weights.findUnique({ where: { projectId_name: { projectId, name } } });
+  if (row === null) return null;
+  const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== declared[field]);
+  if (differing.length === 0) return weightsViewOf(row);
+  const words = differing.map((field) => `${field} ${row[field]}, not ${declared[field]}`).join('; ');
+  throw new CairnError('name_taken', `The weights ${name} already exist with ${words}`, {
+    details: { remedy: `Choose another name with --name, or remove the existing weights: \`cairn weights remove ${name}\`.` },
+  });
+}
+
+async function storedBefore({ prisma }: Deps, { actor: { projectId }, declared: { sha256, content } }: NewWeights): Promise<string | null> {
+  const row = await prisma.weights.findFirst({ where: { projectId, sha256, content }, select: { artifactId: true } });
+  return row?.artifactId ?? null;
+}
+
+async function storeFile(deps: Deps, wanted: NewWeights) {
+  const { prisma, store } = deps;
+  const { actor, name, declared, body, signal } = wanted;
+  const { kind, folder, file } = artifactOf[declared.content];
+  const id = newId('artifact');
+  const [prefix, staging] = [`${folder}/${id}`, `staging/${id}`];
+  const createdAt = new Date();
+  await prisma.artifact.create({
+    data: { id, projectId: actor.projectId, kind, state: 'building', prefix: `${prefix}/`, stepName: '', createdAt },
+  });
+  try {
+    const from = `${staging}/${file}`;
+    const { bytes, sha256 } = await store.put(from, body, { signal });
+    requireAnnounced(wanted, bytes, sha256);
+    const { backbone, source, licence } = declared;
+    const details = {
+      imported: name,
+      backbone,
+      source: source ?? null,
+      licence: licence ?? null,
+    } satisfies ArtifactDetails['weights'];
+    const manifest = await commitArtifact(store, {
+      prefix,
+      files: [{ name: file, from, bytes, sha256 }],
+      manifest: { kind, id, protocol, createdAt: createdAt.toISOString(), details },
+      signal,
+    });
+    const ready = { state: 'ready', digest: manifest.digest, files: manifest.files, details, bytes, readyAt: new Date() };
+    return await give(deps, wanted, id, ready);
+  } catch (error) {
+    await prisma.artifact.updateMany({ where: { id, weights: { none: {} } }, data: { state: 'deleting' } });
+    throw error;
+  } finally {
+    await store.removePrefix(staging);
+  }
+}
+
+/** Gives an artifact its name, which makes it ready. Of two concurrent imports under one name the first wins. */
+async function give(deps: Deps, wanted: NewWeights, artifactId: string, ready?: Prisma.ArtifactUpdateManyMutationInput) {
+  const { prisma } = deps;
+  const { actor, name } = wanted;
+  const { projectId, name: owner } = actor;
+  const { source = null, licence = null, embeddingDim = null, classes = null, ...declared } = wanted.declared;
+  try {
+    const row = await inTransaction(prisma, async (tx) => {
+      if (ready !== undefined) await tx.artifact.updateMany({ where: { id: artifactId, state: 'building' }, data: ready });
+      const { bytes } = await tx.artifact.findUniqueOrThrow({ where: { id: artifactId, state: 'ready' }, select: { bytes: true } });
+      const made = await tx.weights.create({
+        data: { id: newId('weights'), projectId, owner, name, ...declared, source, licence, embeddingDim, classes, bytes, artifactId },
+      });
+      const after = { name, sha256: made.sha256, bytes: Number(bytes), content: made.content, backbone: made.backbone };
+      await audit(tx, actor, { action: 'weights.import', target: made.id, before: null, after });
+      return made;
+    });
+    return { weights: weightsViewOf(row), created: true };
+  } catch (error) {
+    const raced = isUniqueViolation(error) ? await sameName(deps, wanted) : null;
+    if (raced === null) throw error;
+    if (ready !== undefined) await prisma.artifact.updateMany({ where: { id: artifactId }, data: { state: 'deleting' } });
+    return { weights: raced, created: false };
+  }
 }

@@ -5,7 +5,7 @@ import { exclusively } from './exclusive.mjs';
 import { BootstrapError, cacheFolder, describeFailure, node24, root } from './layout.mjs';
 import { generatePrismaClient, installPackages, packagesAreCurrent, prismaClientIsCurrent } from './npm-packages.mjs';
 import { preparePython, readyPython } from './python-environment.mjs';
-import { runProgram } from './run-program.mjs';
+import { runProgram } from './run-logged.mjs';
 
 /** Benchmarks by name. */
 const benchmarks = /** @type {Record<string, string>} */ ({

@@ -7,8 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BootstrapError, describeFailure } from './layout.mjs';
-import { runLogged } from './run-logged.mjs';
-import { runProgram } from './run-program.mjs';
+import { runLogged, runProgram } from './run-logged.mjs';
 
 let folder: string;
 beforeEach(async () => {
@@ -90,7 +89,7 @@ describe('an installer', () => {
   });
 });
 
-const module = new URL('./run-program.mjs', import.meta.url).href;
+const module = new URL('./run-logged.mjs', import.meta.url).href;
 
 /** A process that runs `script` through runProgram and exits with its code. */
 function start(script: string) {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { hasCode } from './exclusive.mjs';
 import { node24, root } from './layout.mjs';
-import { runProgram } from './run-program.mjs';
+import { runProgram } from './run-logged.mjs';
 import { addCounts, countJunit, countsLine, countVitest, unfinishedFiles, withExitCode } from './test-counts.mjs';
 
 const slowestShown = 10;

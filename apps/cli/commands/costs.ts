@@ -13,7 +13,6 @@ import {
 import { InvalidArgumentError, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
-import { csvOf } from '../output/csv.ts';
 import { tableLines } from '../output/table.ts';
 import { positiveNumber, wholeNumber } from './options.ts';
 
@@ -180,4 +179,19 @@ function timeInUtc(text: string): string {
   if (Number.isNaN(Date.parse(time)) || !/T.*(Z|[+-]\d{2}:\d{2})$/.test(time))
     throw new InvalidArgumentError('It must be a date such as 2027-01-31, or a time such as 2027-01-31T09:00:00Z.');
   return time;
+}
+
+/**
+ * A table as RFC 4180 has it: lines end with CRLF, and a cell with a comma, a quote or a line break is quoted. A text that a spreadsheet
+ * would run as a formula begins with an apostrophe; numbers stay numbers.
+ */
+function csvOf(titles: readonly string[], rows: readonly (readonly (string | number | null)[])[]): string {
+  return [titles, ...rows].map((cells) => `${cells.map(cellOf).join(',')}\r\n`).join('');
+}
+
+function cellOf(value: string | number | null): string {
+  if (value === null) return '';
+  if (typeof value === 'number') return String(value);
+  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -16,7 +16,7 @@ import {
 } from '@cairn/contract';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
-import { createProgressLine } from '../output/progress-line.ts';
+import { createProgressLine } from '../output/live-screen.ts';
 import { formatCount, formatDuration, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import type { IndexLibrary } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
-import { createStagedProgress } from '../output/progress-line.ts';
+import { createStagedProgress } from '../output/live-screen.ts';
 import { formatDuration, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 

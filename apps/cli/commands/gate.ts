@@ -3,7 +3,7 @@ import type { GateOutcome } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfVerdict, exitCodes } from '../exit-codes.ts';
-import { judgementLines } from '../watch/gate-lines.ts';
+import { judgementLines } from '../watch/run-lines.ts';
 import { wholeNumber } from './options.ts';
 
 export type GateOptions = {

@@ -1,6 +1,6 @@
 import type { MiniDatasetOptions } from '@cairn/mini-dataset';
 import type { Registrar, Session } from '../cli.ts';
-import { createProgressLine } from '../output/progress-line.ts';
+import { createProgressLine } from '../output/live-screen.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatBytes, formatCount, formatDuration, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';

@@ -3,7 +3,10 @@ import {
   type ArtifactView,
   isEndedRun,
   isEndedStep,
+  type Lineage,
+  type LineageNode,
   labelTexts,
+  lineageTree,
   originText,
   type RunView,
   runStates,
@@ -13,7 +16,7 @@ import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatAgo, formatBytes, formatDuration, secondsBetween } from '../output/units.ts';
+import { formatAgo, formatBytes, formatCount, formatDuration, formatPercent, secondsBetween } from '../output/units.ts';
 import { attemptTable, firstLine, notableAttempts } from '../watch/run-changes.ts';
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { newNotes } from '../watch/show-run.ts';
@@ -50,7 +53,7 @@ export async function artifactsOf(client: CairnClient, run: RunView, signal: Abo
 type ShowOptions = Pick<Ui, 'style' | 'glyphs'> & { now: Date };
 
 /** A run for people: head, steps, artifacts, failures. */
-export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, options: ShowOptions): string[] {
+function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, options: ShowOptions): string[] {
   const { style, now } = options;
   const field = (name: string, value: string): string => `  ${style.dim(name.padEnd(9))} ${value}`;
   const time = run.startedAt === null ? null : formatDuration(secondsBetween(run.startedAt, run.finishedAt, now));
@@ -100,7 +103,7 @@ function failureLines(step: StepView, { style }: Pick<Ui, 'style'>): string[] {
 }
 
 /** A run's steps: time, whether run or reused, attempts, and the result of each or what it waits for. */
-export function stepTable(run: RunView, options: ShowOptions): string[] {
+function stepTable(run: RunView, options: ShowOptions): string[] {
   const { style, now } = options;
   const rows = run.stepViews.map((step) => {
     const details =
@@ -130,7 +133,7 @@ export function stepTable(run: RunView, options: ShowOptions): string[] {
 const progressOf = (step: StepView): string[] => (step.state === 'active' && step.progress !== null ? progressParts(step, undefined) : []);
 
 /** Where the artifacts of a run are, one line per step that has one. */
-export function artifactTable(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, { style }: Pick<Ui, 'style'>): string[] {
+function artifactTable(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, { style }: Pick<Ui, 'style'>): string[] {
   const rows = run.stepViews.flatMap((step) => {
     const view = step.artifact === null ? undefined : artifacts.get(step.artifact.id);
     return view === undefined ? [] : [[step.name, view.kind, formatBytes(view.bytes), view.location]];
@@ -138,4 +141,56 @@ export function artifactTable(run: RunView, artifacts: ReadonlyMap<string, Artif
   if (rows.length === 0) return [];
   const columns = [{ title: 'step' }, { title: 'artifact' }, { title: 'size', align: 'right' as const }, { title: 'location' }];
   return ['', ...tableLines(columns, rows, { heading: style.dim })];
+}
+
+export function addLineage({ program, action }: Registrar): void {
+  program
+    .command('lineage <of>')
+    .description(
+      'shows what a run, or a version of a model (NAME@VERSION or NAME@ALIAS), was made from: steps, lists, dataset, imported weights, other runs',
+    )
+    .action(action(showLineage));
+}
+
+async function showLineage({ ui, signal, client }: Session, of: string): Promise<undefined> {
+  const api = await client();
+  const lineage = of.includes('@')
+    ? await api.getModelLineage(of, { signal })
+    : await api.getRunLineage((await findRun(api, of, signal)).id, { signal });
+  ui.json(lineage);
+  for (const line of lineageLines(lineage, ui)) ui.line(line);
+  return undefined;
+}
+
+/** The lineage as an indented tree. What was shown already is only named. */
+function lineageLines(lineage: Lineage, { style }: Pick<Ui, 'style'>): string[] {
+  const { of } = lineage;
+  const lines = lineageTree(lineage).map(({ node, depth, role, lists, isRepeated }) => {
+    const indent = '  '.repeat(depth + 1);
+    const reading = role === null ? '' : `${style.dim(`${role}${lists.length === 0 ? '' : ` (${lists.join(', ')})`}:`)} `;
+    return `${indent}${reading}${describe(node, of.run.id)}${isRepeated ? style.dim(', as above') : ''}`;
+  });
+  return [style.bold(of.model ?? of.run.name), ...lines, ...(lineage.isComplete ? [] : [style.dim('  and more')])];
+}
+
+function describe(node: LineageNode, runId: string): string {
+  switch (node.type) {
+    case 'step': {
+      const map = node.scores['mapAt100.end'] ?? node.scores.mapAt100;
+      const from = node.reusedFrom === null ? '' : `, reused from ${node.reusedFrom.runName}`;
+      const lists = node.lists.map(({ name, rows }) => `${name} ${formatCount(rows)}`).join(', ');
+      return [
+        `${node.run.id === runId ? '' : `${node.run.name}/`}${node.step}, ${node.state}${from}`,
+        ...(map === undefined ? [] : [`mAP@100 ${formatPercent(map)}`]),
+        ...(lists === '' ? [] : [lists]),
+        ...(node.artifact === null ? [] : [node.artifact.id]),
+      ].join('; ');
+    }
+    case 'weights':
+      return `weights ${node.name}, ${node.backbone}, sha256 ${node.sha256.slice(0, 16)}${node.source === null ? '' : `, from ${node.source}`}`;
+    case 'dataset':
+      return `dataset ${node.name}@${node.version}, sha256 ${node.digest.slice(0, 16)}`;
+    case 'artifact':
+      return `${node.name} (${node.id})`;
+  }
 }

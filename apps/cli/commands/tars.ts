@@ -4,8 +4,7 @@ import { describeProxies } from '@cairn/runtime';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { createLiveScreen } from '../output/live-screen.ts';
-import { bar, createProgressLine } from '../output/progress-line.ts';
+import { bar, createLiveScreen, createProgressLine } from '../output/live-screen.ts';
 import { formatBytes, formatCount, formatDuration, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 

@@ -3,8 +3,7 @@ import { type ArtifactView, type Comparison, type StepView, stepSettings } from 
 import { expect, test } from 'vitest';
 import { createStyle, glyphsFor } from '../output/style.ts';
 import { type DemoPlan, missingRequirements } from './demo-options.ts';
-import { demoSummary, furtherLines } from './demo-summary.ts';
-import { type SearchedTogether, searchedTogether } from './rerank-gain.ts';
+import { demoSummary, furtherLines, type SearchedTogether, searchedTogether } from './demo-summary.ts';
 
 const look = { style: createStyle(false), glyphs: glyphsFor({ LANG: 'C.UTF-8' }), now: new Date('2026-01-02T03:10:00Z') };
 const artifactOf = (n: number, kind: ArtifactView['kind'], location: string): ArtifactView => ({

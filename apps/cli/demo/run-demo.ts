@@ -4,17 +4,15 @@ import { CairnError, isCairnError, type RunView } from '@cairn/contract';
 import { makeMini } from '../commands/mini.ts';
 import { artifactsOf } from '../commands/show.ts';
 import { serviceLines, stopService, untilInterrupted } from '../commands/up.ts';
-import { exitCodeOfError, exitCodeOfRun, exitCodes, interruptOf } from '../exit-codes.ts';
+import { exitCodeOfError, exitCodeOfRun, exitCodes, interruptOf, printError } from '../exit-codes.ts';
 import { createUi, type Ui } from '../output/ui.ts';
 import { formatDuration } from '../output/units.ts';
 import { visibleLogLine, visibleText } from '../output/visible-text.ts';
-import { printError } from '../print-error.ts';
 import { type Service, startService } from '../service/start-service.ts';
 import { failureText } from '../watch/run-lines.ts';
 import { showRun } from '../watch/show-run.ts';
 import { type DemoOptions, demoDataset, missingRequirements, parseDemoOptions } from './demo-options.ts';
-import { demoSummary, furtherLines } from './demo-summary.ts';
-import { rerankGains } from './rerank-gain.ts';
+import { demoSummary, furtherLines, rerankGains } from './demo-summary.ts';
 
 type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
 

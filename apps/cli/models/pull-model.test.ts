@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ada } from '@cairn/engine/testing';
 import { newId, sha256 } from '@cairn/runtime';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { openPlayedService } from '../testing/played-service.ts';
+import { openPlayedService } from '../testing/start-test-service.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 
 const { harness, store, url, token, playRun, makeFolder } = await openPlayedService();

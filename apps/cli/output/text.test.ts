@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util';
 import { CairnError } from '@cairn/contract';
 import { describe, expect, test } from 'vitest';
-import { printError } from '../print-error.ts';
+import { printError } from '../exit-codes.ts';
 import { memoryOutput } from '../testing/test-cli.ts';
 import { createStyle } from './style.ts';
 import { cutTo, tableLines, visibleWidth } from './table.ts';

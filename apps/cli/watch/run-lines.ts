@@ -1,9 +1,17 @@
-import { awaitsVerdict, type ErrorRow, errorTable, isEndedRun, isEndedStep, type StepView } from '@cairn/contract';
-import { bar } from '../output/progress-line.ts';
+import {
+  awaitsVerdict,
+  type ErrorRow,
+  errorTable,
+  isEndedRun,
+  isEndedStep,
+  type Judgement,
+  type RunGateView,
+  type StepView,
+} from '@cairn/contract';
+import { bar } from '../output/live-screen.ts';
 import type { Look } from '../output/style.ts';
 import { cutTo, padTo, visibleWidth } from '../output/table.ts';
-import { formatDuration, formatRunning, plural, secondsBetween } from '../output/units.ts';
-import { gateLines } from './gate-lines.ts';
+import { formatDuration, formatPercent, formatRunning, plural, secondsBetween } from '../output/units.ts';
 import { paintedRunState, progressParts, resultParts, shareDone, stepSign, type WatchState } from './step-text.ts';
 
 export type ViewOptions = Look & {
@@ -142,4 +150,24 @@ export function endLines(state: WatchState, options: Look & { now: Date }): stri
     `${style.bold(run.name)} ${paintedRunState(run.state, { style })} after ${time}${reused}${gate}`,
     ...gateLines(run.gate, options),
   ];
+}
+
+/** What a gate decided: the verdict, the reason, and the queries that lost most unless it passed. */
+export function judgementLines({ verdict, gate, reason, lost }: Judgement, { style }: Pick<Look, 'style'>): string[] {
+  const paint = { passed: style.good, failed: style.bad, inconclusive: style.warn }[verdict];
+  const losses = lost.map(({ queryId, a, b }) => `${queryId} (${formatPercent(a)} to ${formatPercent(b)})`);
+  return [
+    `${paint(`Gate ${verdict}`)}: ${gate}`,
+    reason,
+    ...(verdict === 'passed' || losses.length === 0 ? [] : [`Queries that lost most: ${losses.join(', ')}`]),
+  ];
+}
+
+/** What became of the gate of a run. */
+function gateLines(gate: RunGateView | null, look: Pick<Look, 'style'>): string[] {
+  if (gate?.state === 'refused') return [`${look.style.bad('Gate not judged')}: ${gate.gate}`, gate.problem ?? ''];
+  if (gate?.judgement == null) return [];
+  const { promotion } = gate.judgement;
+  const moved = promotion === null ? [] : [promotion.outcome === 'kept' ? look.style.warn(promotion.reason) : promotion.reason];
+  return [...judgementLines(gate.judgement, look), ...moved];
 }

@@ -1,6 +1,6 @@
 import type { MeView } from '@cairn/contract';
 import { Button, useMantineColorScheme } from '@mantine/core';
-import { useMutation } from '@tanstack/react-query';
+import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate, useRouter } from '@tanstack/react-router';
 import { lazy, Suspense, useEffect, useState, useSyncExternalStore } from 'react';
 import { Dropdown } from '../parts/dropdown.tsx';
@@ -12,7 +12,6 @@ import { clockTime } from '../parts/time.tsx';
 import classes from './layout.module.css';
 import { useMe } from './me.ts';
 import { useTimeZone } from './preferences.ts';
-import { useNewRelease } from './release.ts';
 import { useServices } from './services.ts';
 
 /** The header, and the page below it, for someone who is signed in. */
@@ -198,4 +197,27 @@ function Choice<T extends string>({ name, value, options, onChoose }: ChoiceProp
       ))}
     </fieldset>
   );
+}
+
+const checkMs = 10 * 60_000;
+
+/**
+ * True when the service serves another build of the dashboard than when this tab was opened. It asks when the page is opened or shown
+ * again, and when the connection is back, because a release restarts the service.
+ *
+ * @param openSince when the connection was opened; null while there is none
+ */
+function useNewRelease(openSince: number | null): boolean {
+  const { client } = useServices();
+  const served = useQuery({
+    queryKey: ['release', openSince],
+    queryFn: ({ signal }) => client.getVersion({ signal }),
+    staleTime: checkMs,
+    // `npm run dev` has no build.
+    enabled: import.meta.env.PROD && openSince !== null,
+  });
+  const build = served.data?.build;
+  const [opened, setOpened] = useState<string>();
+  if (opened === undefined && build !== undefined) setOpened(build);
+  return build !== undefined && opened !== undefined && build !== opened;
 }

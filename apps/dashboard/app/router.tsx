@@ -1,4 +1,4 @@
-import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet } from '@tanstack/react-router';
+import { createRootRouteWithContext, createRoute, createRouter, Link, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
 import { auditSearch } from '../pages/admin/audit-search.ts';
 import { compareSearch } from '../pages/compare/compare-search.ts';
@@ -10,9 +10,8 @@ import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
 import { submitSearch } from '../pages/submit/submit-search.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
+import { useTitle } from '../parts/title.ts';
 import { Layout } from './layout.tsx';
-import { NotFound } from './not-found.tsx';
-import { parseSearch, stringifySearch } from './search.ts';
 import type { Services } from './services.ts';
 
 const root = createRootRouteWithContext<Services>()({ component: Outlet });
@@ -174,4 +173,42 @@ declare module '@tanstack/react-router' {
   interface Register {
     router: ReturnType<typeof createDashboardRouter>;
   }
+}
+
+function NotFound() {
+  useTitle('Not found');
+  return (
+    <>
+      <h1>This page does not exist</h1>
+      <p>
+        Check the address, or go to the <Link to="/runs">runs</Link>.
+      </p>
+    </>
+  );
+}
+
+/**
+ * Queries of addresses as people write them: `?state=failed&state=running&q=mini`. A repeated key is a list; every value is a text,
+ * which the route's schema turns into what it needs.
+ */
+function parseSearch(text: string): Record<string, string | string[]> {
+  const search: Record<string, string | string[]> = {};
+  const parameters = new URLSearchParams(text);
+  for (const key of new Set(parameters.keys())) {
+    const [first = '', ...more] = parameters.getAll(key);
+    search[key] = more.length === 0 ? first : [first, ...more];
+  }
+  return search;
+}
+
+/** The reverse of {@link parseSearch}. What is undefined or an empty list is left out. */
+function stringifySearch(search: Record<string, unknown>): string {
+  const parameters = new URLSearchParams();
+  for (const [key, value] of Object.entries(search)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null) parameters.append(key, String(one));
+    }
+  }
+  const text = parameters.toString();
+  return text === '' ? '' : `?${text}`;
 }

@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { AttemptSpec, FinishRequest, InputArtifact } from '@cairn/contract';
-import { partFile } from '@cairn/contract';
+import { type AttemptSpec, type FinishRequest, type InputArtifact, partFile } from '@cairn/contract';
 import { createNpy, openParquet } from '@cairn/retrieval';
 import { sha256 } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cairn_trainer.config import camel_case
 from cairn_trainer.errors import TrainerError, from_os_error
 from cairn_trainer.foreign_text import plain_text
+from cairn_trainer.typed_json import camel_case
 
 
 class EventLog:

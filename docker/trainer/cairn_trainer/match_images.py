@@ -22,7 +22,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import cv2
 
-from cairn_trainer.config import ImagePlace, MatchingConfig, MatchingRequest, parse_json
+from cairn_trainer.config import ImagePlace, MatchingConfig, MatchingRequest
 from cairn_trainer.decoding import BadImageError
 from cairn_trainer.errors import EXIT_OK, TrainerError, from_unexpected
 from cairn_trainer.image_files import FileState, ImageFiles
@@ -30,6 +30,7 @@ from cairn_trainer.lifetime import die_with_parent, end_process
 from cairn_trainer.local_matching import MatchedImage, inliers_of, prepare_image
 from cairn_trainer.matchers import open_matcher
 from cairn_trainer.served_images import ServedImages, open_images
+from cairn_trainer.typed_json import parse_json
 
 _KEPT_BYTES = 512 * 2**20
 """Prepared images in memory: some 3,500 of SIFT's, or 1,000 grey ones."""

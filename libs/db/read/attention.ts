@@ -1,8 +1,8 @@
 import { type AttentionItem, type AttentionKind, type AttentionView, attentionKind, budgetSentence } from '@cairn/contract';
 import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
-import { readBudgets } from './budgets.ts';
 import { failureColumn, findingColumn, isoTime, readRows } from './columns.ts';
+import { readBudgets } from './ledger.ts';
 import type { AdmissionSource } from './step-views.ts';
 import { loadAdmission } from './waiting.ts';
 

@@ -1,9 +1,21 @@
-import { CairnError, type EvaluationView, evaluationDetails, idOf, type StoredJudgement, storedJudgement } from '@cairn/contract';
+import {
+  type ArtifactKind,
+  artifactKind,
+  CairnError,
+  checkpointDetails,
+  type EvaluationView,
+  evaluationDetails,
+  idOf,
+  type LineageView,
+  type StoredJudgement,
+  stepKind,
+  storedJudgement,
+} from '@cairn/contract';
+import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import type { Judgement } from '../generated/client.ts';
-import { versionNamed } from './catalogue.ts';
-import { artifactFilesColumn, isoTime, readColumn, recordColumn, textsColumn } from './columns.ts';
-import { scoresOf } from './scores.ts';
+import { type ArtifactWithFiles, versionNamed } from './catalogue.ts';
+import { artifactFilesColumn, isoTime, needsColumn, readColumn, readRows, recordColumn, textsColumn } from './columns.ts';
 
 /** An evaluation, and its file of scores by query; null in one of an earlier release. */
 export type FoundEvaluation = {
@@ -11,7 +23,7 @@ export type FoundEvaluation = {
   perQuery: { key: string; bytes: number; sha256: string } | null;
 };
 
-export type EvaluationArgs = { projectId: string; reference: string };
+type EvaluationArgs = { projectId: string; reference: string };
 
 /** The step that a run's evaluation is looked for in, if it has several. */
 const mainStep = 'evaluate';
@@ -125,3 +137,132 @@ function storedJudgementOf({ id, details, actor, createdAt }: Judgement): Stored
   return { ...stored, judgedBy: actor, judgedAt: isoTime(createdAt) };
 }
 const storedDetails = storedJudgement.omit({ judgedBy: true, judgedAt: true });
+
+/**
+ * The scores of a step, 0 to 1: those reported while it ran, and those in the details of its artifact, so that a reused step shows the
+ * scores of the reused result.
+ */
+export function scoresOf(
+  reported: Record<string, number>,
+  artifact: { kind: ArtifactKind; details: Record<string, unknown> } | null,
+): Record<string, number> {
+  return { ...reported, ...(artifact === null ? {} : present(scoresInDetails(artifact.kind, artifact.details))) };
+}
+
+function scoresInDetails(kind: ArtifactKind, details: Record<string, unknown>): Record<string, number | null | undefined> {
+  if (kind === 'checkpoint') {
+    const parsed = checkpointDetails.safeParse(details);
+    return parsed.success ? { 'mapAt100.start': parsed.data.mapAt100Start, 'mapAt100.end': parsed.data.mapAt100End } : {};
+  }
+  if (kind !== 'evaluation') return {};
+  const parsed = evaluationDetails.safeParse(details);
+  if (!parsed.success) return {};
+  const { kaggle, reference, intervals } = parsed.data.mapAt100;
+  return {
+    mapAt100: kaggle?.all,
+    'mapAt100.low': intervals?.kaggle.all?.low,
+    'mapAt100.high': intervals?.kaggle.all?.high,
+    'mapAt100.public': kaggle?.public,
+    'mapAt100.private': kaggle?.private,
+    'mapAt100.reference': reference,
+  };
+}
+
+function present(scores: Record<string, number | null | undefined>): Record<string, number> {
+  return Object.fromEntries(Object.entries(scores).filter((entry): entry is [string, number] => typeof entry[1] === 'number'));
+}
+
+type Made = LineageView['made'][number];
+/** A result with what made it. */
+export type MadeArtifact = Made & { stepId: string; artifact: ArtifactWithFiles; reads: { role: string; artifactId: string }[] };
+
+/** More would be no lineage but a loop; the largest built-in recipe has 40 steps. */
+const maxMade = 200;
+const maxModels = 20;
+
+/** What a result was made from, itself first, each once; over the runs whose results were reused. Ends at what no run has made. */
+export async function loadLineage(db: Transaction, projectId: string, artifactId: string): Promise<MadeArtifact[]> {
+  const stepsOf = stepsByRun(db, projectId);
+  const found = new Map<string, MadeArtifact>();
+  const open: { role: string | null; artifactId: string }[] = [{ role: null, artifactId }];
+  for (let next = open.shift(); next !== undefined && found.size < maxMade; next = open.shift()) {
+    if (found.has(next.artifactId)) continue;
+    const artifact = await db.artifact.findFirst({
+      where: { id: next.artifactId, projectId },
+      select: { id: true, kind: true, prefix: true, files: true, runId: true, stepName: true },
+    });
+    if (artifact?.runId == null) continue;
+    const steps = await stepsOf(artifact.runId);
+    const maker = steps.find(({ name }) => name === artifact.stepName);
+    if (maker === undefined) continue;
+    const what = `step ${maker.id}`;
+    const list = readColumn(recordColumn, maker.settings, `${what} settings`).list;
+    const reads = readColumn(needsColumn, maker.needs, `${what} needs`).flatMap(({ role, step }) => {
+      const read = steps.find(({ name }) => name === step)?.artifactId;
+      return read == null ? [] : [{ role, artifactId: read }];
+    });
+    found.set(artifact.id, {
+      role: next.role,
+      kind: readColumn(artifactKind, artifact.kind, `artifact ${artifact.id} kind`),
+      artifactId: artifact.id,
+      run: maker.run,
+      step: maker.name,
+      stepKind: readColumn(stepKind, maker.kind, `${what} kind`),
+      list: maker.kind === 'extract' && typeof list === 'string' ? list : null,
+      stepId: maker.id,
+      artifact: { id: artifact.id, prefix: artifact.prefix, files: artifact.files },
+      reads,
+    });
+    open.push(...reads);
+  }
+  return [...found.values()];
+}
+
+function stepsByRun(db: Transaction, projectId: string) {
+  const load = (runId: string) =>
+    db.step.findMany({
+      where: { runId, run: { projectId } },
+      select: {
+        id: true,
+        name: true,
+        kind: true,
+        settings: true,
+        needs: true,
+        artifactId: true,
+        run: { select: { id: true, name: true } },
+      },
+    });
+  const known = new Map<string, ReturnType<typeof load>>();
+  return (runId: string): ReturnType<typeof load> => {
+    const steps = known.get(runId) ?? load(runId);
+    known.set(runId, steps);
+    return steps;
+  };
+}
+
+/** The dataset of a run, as NAME@VERSION. */
+export async function datasetOfRun(db: Transaction, projectId: string, runId: string | null): Promise<string | null> {
+  const run =
+    runId === null
+      ? null
+      : await db.run.findFirst({ where: { id: runId, projectId }, select: { dataset: { select: { name: true, version: true } } } });
+  return run === null ? null : `${run.dataset.name}@${run.dataset.version}`;
+}
+
+/** The versions of models that were registered with an evaluation, newest first. */
+export async function modelsOfEvaluation(db: Transaction, projectId: string, artifactId: string): Promise<LineageView['models']> {
+  return db.model.findMany({
+    where: { projectId, artifacts: { path: ['evaluation'], equals: artifactId } },
+    orderBy: { createdAt: 'desc' },
+    take: maxModels,
+    select: { name: true, version: true },
+  });
+}
+
+const startsRow = z.object({ starts: z.array(z.number().int()).nullable() });
+
+/** The first image of each shard of an extraction, in order. */
+export async function shardStarts(db: Transaction, stepId: string): Promise<readonly number[]> {
+  const rows = await db.$queryRaw`select array_agg(from_row order by index) as starts from shard where step_id = ${stepId}`;
+  return readRows(startsRow, rows)[0]?.starts ?? [];
+}

@@ -14,8 +14,8 @@ import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { versionNamed } from './catalogue.ts';
 import { isoTime, isoTimeOrNull, needsColumn, readColumn, scoresColumn } from './columns.ts';
+import { scoresOf } from './evaluations.ts';
 import { runNotFound } from './get-run.ts';
-import { scoresOf } from './scores.ts';
 
 const givenColumn = z.array(z.object({ role: z.string(), name: z.string(), artifactId: z.string() }));
 

@@ -20,8 +20,7 @@ import { Prisma } from '../generated/client.ts';
 import { contextOf, failureColumn, isoTime, isoTimeOrNull, progressColumn, readColumn, readNullable, readRows } from './columns.ts';
 import { holder, holderColumn, holdReason } from './holds.ts';
 import { decodeCursor, encodeCursor, keyText, type Page, type PageArgs } from './page-cursor.ts';
-import { type ProgressStep, progressOf } from './run-progress.ts';
-import type { AdmissionSource } from './step-views.ts';
+import { type AdmissionSource, type ProgressStep, progressOf } from './step-views.ts';
 import { loadAdmission } from './waiting.ts';
 
 export type RunListArgs = PageArgs & {

@@ -1,11 +1,11 @@
-import type { MetricsView } from '@cairn/contract';
+import type { CheckpointList, MetricsView } from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { Prisma } from '../generated/client.ts';
-import { isoTimeOrNull, readRows } from './columns.ts';
+import { isoTime, isoTimeOrNull, readRows } from './columns.ts';
 import { findStepRow, type StepArgs } from './steps.ts';
 
-export type MetricsArgs = StepArgs & {
+type MetricsArgs = StepArgs & {
   /** Only these metrics; defaults to all. */
   names?: readonly string[] | undefined;
   /** Most points of a series; longer ones are decimated. */
@@ -111,4 +111,24 @@ async function readAttempts(db: Transaction, wanted: Prisma.Sql, isFleet: boolea
   return readRows(attemptRow, rows)
     .filter(({ firstStep, lastStep }) => firstStep <= lastStep)
     .map((row) => ({ ...row, startedAt: isoTimeOrNull(row.startedAt), endedAt: isoTimeOrNull(row.endedAt) }));
+}
+
+const most = 1_000;
+
+/** The checkpoints that a step's attempts stored, newest first. Those whose files were removed are listed too. */
+export async function listCheckpoints(db: Transaction, args: StepArgs): Promise<CheckpointList> {
+  const step = await findStepRow(db, args);
+  const where = { stepId: step.id };
+  const rows = await db.checkpoint.findMany({ where, orderBy: [{ createdAt: 'desc' }, { step: 'desc' }], take: most });
+  const attempts = await db.attempt.findMany({ where, select: { id: true, ordinal: true } });
+  const ordinals = new Map(attempts.map(({ id, ordinal }) => [id, ordinal]));
+  return {
+    items: rows.map(({ id, attemptId, step: optimizerStep, epoch, bytes, sha256, final, createdAt, verifiedAt, removedAt }) => ({
+      ...{ id, attemptId, ordinal: ordinals.get(attemptId) ?? 0, step: optimizerStep, epoch, bytes: Number(bytes), sha256, final },
+      createdAt: isoTime(createdAt),
+      verifiedAt: isoTimeOrNull(verifiedAt),
+      removedAt: isoTimeOrNull(removedAt),
+    })),
+    total: await db.checkpoint.count({ where }),
+  };
 }

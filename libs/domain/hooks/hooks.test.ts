@@ -3,8 +3,7 @@ import { triggerFilter } from '@cairn/contract';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { decideDelivery, groupName, subjectOf } from './decide-delivery.ts';
-import { isAllowedBy, matchesGlob } from './glob.ts';
+import { decideDelivery, groupName, isAllowedBy, matchesGlob, subjectOf } from './decide-delivery.ts';
 import { type HookEvent, readDelivery } from './read-delivery.ts';
 
 const commit = 'c'.repeat(40);

@@ -15,8 +15,8 @@ import type { EngineContext } from '../engine.ts';
 import { finalizedFleet, reopenShards } from '../finalize-fleet.ts';
 import { changeAttempt, emit, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
-import { attemptNow, liveAttempt, recordFailure, superseded } from './live-attempt.ts';
-import { refuseForeignFiles } from './spec.ts';
+import { attemptNow, liveAttempt, recordFailure, refuseForeignFiles, superseded } from './spec.ts';
+
 /**
  * Records the process that runs an attempt. Repeating it changes nothing; a second process is rejected.
  *

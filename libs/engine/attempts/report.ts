@@ -5,8 +5,7 @@ import { toJson } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { emit, findStep, type RunWork } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
-import { attemptNow, liveAttempt } from './live-attempt.ts';
-import { refuseForeignKey } from './spec.ts';
+import { attemptNow, liveAttempt, refuseForeignKey } from './spec.ts';
 
 type Attempt = Awaited<ReturnType<typeof liveAttempt>>;
 

@@ -4,8 +4,7 @@ import { stepKinds } from '@cairn/domain';
 import { toJson } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { settleRun } from '../with-run.ts';
-import { liveAttempt } from './live-attempt.ts';
-import { refuseForeignFiles } from './spec.ts';
+import { liveAttempt, refuseForeignFiles } from './spec.ts';
 
 /** A worker that got no shard asks again after this long. */
 const retryAfterSeconds = 1;

@@ -3,19 +3,31 @@ import {
   agreedProtocol,
   attemptSpec as attemptSpecSchema,
   CairnError,
+  type FailureView,
   type InputArtifact,
   imageSource,
   inputArtifact,
+  isLiveAttempt,
   maxListedFiles,
   oldestProtocol,
   protocol,
   type ResumePoint,
   type StoredFile,
 } from '@cairn/contract';
-import { stepKinds } from '@cairn/domain';
-import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn, states } from '../columns.ts';
+import type { PrismaClient, Transaction } from '@cairn/db';
+import { exhaustedCause, retryDelayMs, stepKinds } from '@cairn/domain';
+import {
+  artifactFilesColumn,
+  datasetFilesColumn,
+  detailsColumn,
+  type Given,
+  givenColumn,
+  needsColumn,
+  states,
+  stopCauseColumn,
+} from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
-import { liveAttempt } from './live-attempt.ts';
+import { changeStep, type RunWork, type WorkStep } from '../run-work.ts';
 
 /** The prefix below which an attempt writes: everything below it is its own, and nothing else. */
 export const stagingPrefix = (attemptId: string): string => `staging/${attemptId}/`;
@@ -123,4 +135,39 @@ export function refuseForeignKey(attemptId: string, key: string): void {
   const prefix = stagingPrefix(attemptId);
   if (!key.startsWith(prefix))
     throw new CairnError('invalid_request', `the object ${key} is not below ${prefix}, the prefix of attempt ${attemptId}`);
+}
+
+/**
+ * The live attempt that a token and its generation identify.
+ *
+ * @throws CairnError `superseded` when it has ended or another generation replaced it: its process stops, and its files are not used
+ */
+export async function liveAttempt(db: PrismaClient | Transaction, attemptId: string, generation: number) {
+  const attempt = await attemptNow(db, attemptId);
+  const { state } = attempt;
+  if (attempt.generation !== generation) throw superseded(attemptId, `generation ${generation} was replaced by ${attempt.generation}`);
+  if (!isLiveAttempt(state)) throw superseded(attemptId, `it is ${state}`);
+  return attempt;
+}
+
+/** @throws CairnError `not_found` */
+export async function attemptNow(db: PrismaClient | Transaction, attemptId: string) {
+  const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
+  if (!attempt) throw new CairnError('not_found', `attempt ${attemptId} not found`);
+  return { ...attempt, state: states.attempt.parse(attempt.state), stopCause: stopCauseColumn.parse(attempt.stopCause) };
+}
+
+export const superseded = (attemptId: string, why: string): CairnError =>
+  new CairnError('superseded', `attempt ${attemptId} must stop: ${why}`);
+
+/** Charges a failure to the retry budget of its cause and sets the time before which the step is not retried. */
+export function recordFailure(run: RunWork, step: WorkStep, failure: FailureView): void {
+  // The step has already failed: later failures of its other attempts are not the reason.
+  if (exhaustedCause(step.failures) !== null) return;
+  const nth = (step.failures[failure.cause] ?? 0) + 1;
+  changeStep(run, step, {
+    failures: { ...step.failures, [failure.cause]: nth },
+    failure,
+    notBefore: new Date(run.now.getTime() + retryDelayMs(failure.cause, nth)),
+  });
 }

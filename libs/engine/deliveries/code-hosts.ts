@@ -5,7 +5,7 @@ import { newId, requireDeliveryHost } from '@cairn/runtime';
 import { audit } from '../audit.ts';
 import type { Actor, EngineContext } from '../engine.ts';
 import { addSecret, removeSecrets, replaceSecret } from '../sealed-secrets.ts';
-import { requireRoom } from './targets.ts';
+import { requireRoom } from './sending.ts';
 
 /** @throws CairnError `name_taken`, `quota_exceeded`, `invalid_request` for an address that would send the token in the clear, `forbidden` */
 export async function addCodeHost(ctx: EngineContext, request: CodeHostRequest, actor: Actor): Promise<void> {

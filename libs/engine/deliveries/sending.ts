@@ -1,5 +1,13 @@
-import { type OutgoingDeliveryAnswer, outgoingDeliveryAnswer } from '@cairn/contract';
-import { Prisma, type PrismaClient } from '@cairn/db';
+import {
+  CairnError,
+  type OutgoingDeliveryAnswer,
+  outgoingDeliveryAnswer,
+  type WebhookEvent,
+  type WebhookMessage,
+  webhookMessage,
+  webhookVersion,
+} from '@cairn/contract';
+import { Prisma, type PrismaClient, type Transaction } from '@cairn/db';
 import { z } from 'zod';
 import { toJson } from '../columns.ts';
 
@@ -126,3 +134,48 @@ export async function trimDeliveries(prisma: PrismaClient, now: Date): Promise<v
       select id from (select id, row_number() over (partition by target order by id desc) as nth from delivery where state = 'pending') d
        where nth > ${most.pending})`;
 }
+
+const mostTargets = 100;
+
+/** @throws CairnError `quota_exceeded` when a project has as many as it may */
+export function requireRoom(what: 'webhooks' | 'code hosts', count: number): void {
+  if (count < mostTargets) return;
+  throw new CairnError('quota_exceeded', `The project has ${count} ${what}, the maximum`, {
+    details: { most: mostTargets, remedy: 'Remove one that is not needed.' },
+  });
+}
+
+/** An address without its query, which may have a secret: for the audit log. */
+export function shownUrl(text: string): string {
+  const url = new URL(text);
+  return url.search === '' ? text : `${url.origin}${url.pathname}?...`;
+}
+
+/** Something that happened, for the webhooks that asked for such events. Messages about one subject arrive in their order. */
+export type Announcement = { event: WebhookEvent; subject: string; body: WebhookMessage };
+
+/** `data` may have more than the event has. */
+export function announcementOf(event: WebhookEvent, { subject, at, data }: { subject: string; at: Date; data: object }): Announcement {
+  return { event, subject, body: webhookMessage.parse({ type: event, version: webhookVersion, timestamp: at.toISOString(), data }) };
+}
+
+/** How long a webhook's message is tried. */
+export const messageDays = 3;
+
+/** Writes a delivery for each webhook that asked for one of the messages `m`, a row source with the columns of {@link Announcement}. */
+export const messageInsertion = (projectId: string, m: string): string => `
+  insert into delivery (project_id, kind, target, order_key, event, subject, body, give_up_at)
+  select h.project_id, 'webhook', h.id, h.id || ' ' || m.subject, m.event, m.subject, m.body, now() + interval '${messageDays} days'
+    from ${m} join webhook h on h.project_id = ${projectId} and m.event = any(h.events)`;
+
+/** Announces what a command changed outside of a run, in its transaction. */
+export async function announce(tx: Transaction, projectId: string, announcement: Announcement): Promise<void> {
+  const { event, subject, body } = announcement;
+  await tx.$executeRaw`${Prisma.raw(beforeProject)}${projectId}${Prisma.raw(beforeRow)}${JSON.stringify([{ event, subject, body }])}${Prisma.raw(afterRow)}`;
+}
+
+const [beforeProject, beforeRow, afterRow] = [
+  'with given as (select ',
+  '::text as project, ',
+  `::jsonb as rows) ${messageInsertion('m.project', '(select r.*, g.project from given g, jsonb_to_recordset(g.rows) as r(event text, subject text, body jsonb)) m')}`,
+];

@@ -6,8 +6,7 @@ import { audit } from '../audit.ts';
 import { toJson } from '../columns.ts';
 import type { Actor, EngineContext } from '../engine.ts';
 import { addSecret, removeSecrets, replaceSecret } from '../sealed-secrets.ts';
-import { announcementOf, messageDays } from './announce.ts';
-import { requireRoom, shownUrl } from './targets.ts';
+import { announcementOf, messageDays, requireRoom, shownUrl } from './sending.ts';
 
 /** How long the secret before a rotation signs too. */
 const rotationMs = 24 * 3_600_000;

@@ -12,7 +12,7 @@ import {
 } from '@cairn/contract';
 import { hintChannel, liveAttempts } from '@cairn/db';
 import { endAttempt } from '../attempts/lifecycle.ts';
-import { attemptNow } from '../attempts/live-attempt.ts';
+import { attemptNow } from '../attempts/spec.ts';
 import { states } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { changeAttempt } from '../run-work.ts';

@@ -3,10 +3,8 @@ import { deadline, type Logger, sleep } from '@cairn/runtime';
 import { type KubeConfig, Watch } from '@kubernetes/client-node';
 import { isOf, labelSelector, nameAnnotation, objectName, type PoolIdentity } from '../attempt-containers.ts';
 import { type Executor, type Launched, type LaunchSpec, oneAtATime, overdue, type Snapshot, type StopRequest } from '../executor.ts';
-import { type AttemptMemory, attemptMemory } from './attempt-memory.ts';
-import { clusterApi } from './cluster-api.ts';
-import { isPod, type Job, type Pod } from './cluster-objects.ts';
-import { containerLog } from './container-log.ts';
+import { type ClusterApi, clusterApi } from './cluster-api.ts';
+import { type ClusterEvent, isPod, type Job, type Pod } from './cluster-objects.ts';
 import { evictedFor, type QueueWatch, watchQueue } from './kueue.ts';
 import {
   type AttemptView,
@@ -20,10 +18,10 @@ import {
   withoutPromised,
 } from './node-fit.ts';
 import { diagnose, isTerminal } from './pod-failure.ts';
-import { jobManifest, secretManifest } from './pod-spec.ts';
+import { type AttemptMemory, agentContainer, attemptMemory, jobManifest, secretManifest } from './pod-spec.ts';
 import type { KubernetesPoolSettings } from './pool-settings.ts';
 import { findOrphans, reap, secretsOf } from './reaper.ts';
-import { watchCluster } from './watch-cluster.ts';
+import { watchCluster } from './watched-list.ts';
 
 export type KubernetesExecutorOptions = PoolIdentity & {
   settings: KubernetesPoolSettings;
@@ -283,4 +281,42 @@ export function kubernetesExecutor(options: KubernetesExecutorOptions): Executor
 /** The Job controller's last refusal to create the pod. */
 function podlessReason(events: readonly { reason?: string | null | undefined; message?: string | null | undefined }[]): string | null {
   return events.findLast((event) => event.reason === 'FailedCreate')?.message ?? null;
+}
+
+const tailCharacters = 16 * 1024;
+const maxEvents = 10;
+
+/**
+ * The last output of an attempt's container. Where there is no log (it never started, its node does not answer), the part
+ * that the pod's status kept, and what Kubernetes itself reported. Read once, never followed: the agent uploads its own.
+ */
+async function containerLog(api: ClusterApi, pod: Pod | undefined, job: Job | null, signal: AbortSignal): Promise<string> {
+  const status = pod?.status?.containerStatuses?.find((candidate) => candidate.name === agentContainer);
+  if (pod && (status?.state?.running || status?.state?.terminated)) {
+    const log = await orNothing(api.podLog(pod.metadata.name, agentContainer, signal));
+    if (log !== null && log !== '') return log.slice(-tailCharacters);
+    if (status.state.terminated?.message) return status.state.terminated.message;
+  }
+  const states = [...(pod?.status?.initContainerStatuses ?? []), ...(pod?.status?.containerStatuses ?? [])].map(({ name, state }) => {
+    const why = state?.waiting ?? state?.terminated;
+    return why ? `container ${name}: ${[why.reason, why.message].filter(Boolean).join(': ')}` : '';
+  });
+  const events = (
+    await Promise.all([job, pod].map((object) => (object ? orNothing(api.listEvents(object.metadata.uid, signal)) : null)))
+  ).flatMap((list) => list ?? []);
+  return [pod?.status?.message ?? '', ...states, ...events.toSorted(byTime).slice(-maxEvents).map(line)]
+    .filter((text) => text !== '')
+    .join('\n');
+}
+
+const timeOf = (event: ClusterEvent): number => event.lastTimestamp ?? event.eventTime ?? 0;
+const byTime = (a: ClusterEvent, b: ClusterEvent): number => timeOf(a) - timeOf(b);
+const line = (event: ClusterEvent): string => `${event.type === 'Warning' ? 'warning: ' : ''}${event.reason ?? ''}: ${event.message ?? ''}`;
+
+/** A log that cannot be read is left out: it is for people, and an attempt ends without it too. */
+async function orNothing<T>(reading: Promise<T>): Promise<T | null> {
+  return reading.catch((error: unknown) => {
+    if (isCairnError(error)) return null;
+    throw error;
+  });
 }

@@ -2,11 +2,10 @@ import { CairnError, partFile } from '@cairn/contract';
 import type { DecodePool } from '../image/decode-pool.ts';
 import type { Model } from '../onnx/open-model.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
+import { readImageIds } from './id-table.ts';
 import { createImageQueue, type ImageRow, type PreparedImage, type ReadImage } from './image-queue.ts';
 import { normalizeRow } from './normalize-row.ts';
-import { proveShard } from './prove-shard.ts';
-import { readImageIds } from './read-image-ids.ts';
-import { createShardFiles, type RejectedImage, type ShardFile, type ShardFiles } from './shard-files.ts';
+import { createShardFiles, proveShard, type RejectedImage, type ShardFile, type ShardFiles } from './shard-files.ts';
 
 export type ExtractShardOptions<Row extends ImageRow> = {
   model: Model;

@@ -1,4 +1,5 @@
 import { CairnError } from '@cairn/contract';
+import type { Parquet } from '../parquet/open-parquet.ts';
 
 /** Ids by row. */
 export type Ids = Iterable<string> & { readonly length: number; at(row: number): string | undefined };
@@ -149,4 +150,10 @@ export function orderIds(table: IdTable, numbers: Int32Array): IdOrder {
 /** All ids of a table, sorted. */
 export function sortIds(table: IdTable): IdOrder {
   return orderIds(table, Int32Array.from({ length: table.length }, (_, number) => number).sort(table.compare));
+}
+
+/** The ids of a list, row by row, with duplicates. Works for any Parquet file with a column `image_id`. */
+export async function readImageIds(parquet: Parquet, path: string, signal?: AbortSignal): Promise<string[]> {
+  const sql = 'select image_id from read_parquet($path, file_row_number = true) order by file_row_number';
+  return (await parquet.query({ path, sql }, signal)).text('image_id');
 }

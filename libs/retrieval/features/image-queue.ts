@@ -1,8 +1,7 @@
 import { CairnError, isCairnError } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
-import type { DecodePool } from '../image/decode-pool.ts';
+import { type DecodePool, withinTime } from '../image/decode-pool.ts';
 import { reasonOf, UnreadableImage } from '../image/unreadable-image.ts';
-import { withinTime } from '../image/within-time.ts';
 
 /** A row of the list. `read` may need more fields, such as a tar's offset. */
 export type ImageRow = { imageId: string; path: string };

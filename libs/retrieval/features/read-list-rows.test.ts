@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
-import { readImageIds } from './read-image-ids.ts';
+import { readImageIds } from './id-table.ts';
 import { readListRows } from './read-list-rows.ts';
 
 async function listOf(parquet: Parquet, ids: readonly string[]): Promise<string> {

@@ -35,7 +35,7 @@ const bytesOf = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
 /** A file for a thread, which takes them in the order in which they come. */
 export const decodeRequest = z.object({ id: z.number().int(), bytes: bytesOf, pixels: bytesOf });
 
-export const decodeReply = z.discriminatedUnion('outcome', [
+const decodeReply = z.discriminatedUnion('outcome', [
   z.object({ outcome: z.literal('decoded'), id: z.number().int() }),
   z.object({ outcome: z.literal('unreadable'), id: z.number().int(), reason: z.string(), isSlow: z.boolean() }),
   z.object({ outcome: z.literal('failed'), id: z.number().int(), code: z.enum(['program_failed', 'internal']), message: z.string() }),
@@ -107,4 +107,40 @@ function settle(pending: Map<number, Pending>, reply: DecodeReply): void {
   if (reply.outcome === 'decoded') waiting?.resolve();
   else if (reply.outcome === 'unreadable') waiting?.reject(new UnreadableImage(reply.reason, { isSlow: reply.isSlow }));
   else waiting?.reject(new CairnError(reply.code, reply.message));
+}
+
+type TimeLimit = {
+  ms: number;
+  signal: AbortSignal | undefined;
+  /** The error when the time is up. */
+  error: () => Error;
+};
+
+/**
+ * The result of `work`, unless `signal` is aborted (its reason) or `ms` pass (`error()`) first. The work gets a signal that is then
+ * aborted; if it ignores the signal it continues, and its result is ignored.
+ *
+ * ONNX Runtime blocks the event loop for as long as a batch takes. A timer that expires meanwhile fires before the results that arrived
+ * meanwhile are processed, so the limit applies only after the loop has polled for results once more.
+ */
+export async function withinTime<T>(work: (signal: AbortSignal) => Promise<T>, { ms, signal, error }: TimeLimit): Promise<T> {
+  signal?.throwIfAborted();
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  let stop = () => {};
+  const limit = new Promise<never>((_, reject) => {
+    stop = () => reject(signal?.reason);
+    signal?.addEventListener('abort', stop, { once: true });
+    // setImmediate runs after the loop's poll phase, in which results of threads and sockets are delivered.
+    timer = setTimeout(() => setImmediate(() => reject(error())), ms);
+  });
+  try {
+    return await Promise.race([work(controller.signal), limit]);
+  } catch (cause) {
+    controller.abort(cause);
+    throw cause;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
+  }
 }

@@ -1,3 +1,3 @@
 // For programs that show images, without what searches and extracts.
-export * from './make-picture.ts';
+export * from './decode-image.ts';
 export * from './unreadable-image.ts';

@@ -1,12 +1,11 @@
 import { join } from 'node:path';
 import type { BootstrapSettings } from '@cairn/contract';
-import { readImageIds } from '../features/read-image-ids.ts';
+import { readImageIds } from '../features/id-table.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { type BothMaps, bothMaps, scorePredictions } from '../scores/score-predictions.ts';
 import { writeScores } from '../scores/scores-file.ts';
 import { readNeighbours } from '../search/neighbours-file.ts';
-import type { AtRanks } from './eval-cbir.ts';
-import { readGroundTruth } from './ground-truth.ts';
+import { type AtRanks, readGroundTruth } from './mean-average-precision.ts';
 import { writeSubmission } from './write-submission.ts';
 
 export type EvaluateNeighboursOptions = {

@@ -1,7 +1,6 @@
 import { assertOneOrigin, CairnError, type Origin } from '@cairn/contract';
 import { createIdTable, type IdOrder, type IdTable, orderIds, sortIds } from '../features/id-table.ts';
-import { type Features, readFeatures } from '../features/read-features.ts';
-import { readOrigins } from '../features/read-origin.ts';
+import { type Features, readFeatures, readOrigins } from '../features/read-features.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';

@@ -1,10 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { sha256File } from '@cairn/runtime';
-import { orderIds } from '../features/id-table.ts';
-import { proveShard } from '../features/prove-shard.ts';
+import { orderIds, readImageIds } from '../features/id-table.ts';
 import { readFeatures } from '../features/read-features.ts';
-import { readImageIds } from '../features/read-image-ids.ts';
-import type { ShardFile } from '../features/shard-files.ts';
+import { proveShard, type ShardFile } from '../features/shard-files.ts';
 import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createScorer } from '../search/create-scorer.ts';

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CairnError } from '@cairn/contract';
-import type { GroundTruth, Truth } from '../metrics/ground-truth.ts';
+import type { GroundTruth, Truth } from '../metrics/mean-average-precision.ts';
 
 /** A row's cells, plain or in quotes: no id has a quote in it; and the form in words. */
 type RowForm = { pattern: RegExp; form: string };

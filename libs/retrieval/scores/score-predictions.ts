@@ -1,9 +1,15 @@
 import { createHash } from 'node:crypto';
 import type { BootstrapSettings, MapIntervals, QueryScore } from '@cairn/contract';
-import { type CbirMetrics, evalCbir } from '../metrics/eval-cbir.ts';
-import type { GroundTruth, Predictions, Truth } from '../metrics/ground-truth.ts';
-import { indexPredictions } from '../metrics/ground-truth.ts';
-import { type MeanAveragePrecision, meanAveragePrecision } from '../metrics/mean-average-precision.ts';
+import {
+  type CbirMetrics,
+  evalCbir,
+  type GroundTruth,
+  indexPredictions,
+  type MeanAveragePrecision,
+  meanAveragePrecision,
+  type Predictions,
+  type Truth,
+} from '../metrics/mean-average-precision.ts';
 import { bootstrapOf, intervalsOf, type ScoredQuery } from './bootstrap.ts';
 
 /** Both definitions of mAP at one cut-off, 0 to 1, and their 95 % intervals. */

@@ -1,9 +1,8 @@
 import { Readable } from 'node:stream';
 import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
-import { defaultS3Limits, openBucket } from '../s3-bucket.ts';
+import { defaultS3Limits, openBucket, type S3Location } from '../s3-bucket.ts';
 import { hasStatus, isMissing, s3Error, statusOf } from '../s3-error.ts';
-import type { S3Location } from '../s3-location.ts';
 import type { SourceFile, SourceRequests } from './source.ts';
 
 /** Answers that do not change by themselves: credentials, rights, a missing bucket, a wrong region. */

@@ -7,7 +7,7 @@ import { waitFor } from '@cairn/testing';
 import { beforeAll, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { openPlayedService } from '../played-service.ts';
+import { openPlayedService } from '../start-test-service.ts';
 import { playAction, playComponent } from './play-jobs.ts';
 
 const { harness, url, token, playRun, makeFolder, recipe } = await openPlayedService();

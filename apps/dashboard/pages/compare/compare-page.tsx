@@ -14,8 +14,7 @@ import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './compare.module.css';
-import { ComparedSteps } from './compared-steps.tsx';
-import { RunMark } from './run-mark.tsx';
+import { ComparedSteps, RunMark } from './compared-steps.tsx';
 
 const Curves = lazy(() => import('./compared-curves.tsx'));
 

@@ -5,13 +5,12 @@ import { useQueries } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
-import { curveDigits, curveKinds } from '../../parts/curve-kinds.ts';
+import { curveDigits, curveKinds, smooth } from '../../parts/curve-kinds.ts';
 import { Plot, type PlotLine, plotHeight } from '../../parts/plot.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
-import { smooth } from '../../parts/smooth.ts';
 import classes from './compare.module.css';
 import type { CompareSearch } from './compare-search.ts';
-import { letterOf, lookOf } from './run-mark.tsx';
+import { letterOf, lookOf } from './compared-steps.tsx';
 
 const maxPoints = 1_000;
 

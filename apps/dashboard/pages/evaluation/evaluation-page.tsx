@@ -1,16 +1,14 @@
-import type { LineageView } from '@cairn/contract';
+import type { EvaluationView, LineageView, ScoreDistribution } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
-import { formatCount } from '../../parts/numbers.ts';
+import { formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { useTitle } from '../../parts/title.ts';
-import { Distribution } from './distribution.tsx';
 import classes from './evaluation.module.css';
 import { QueryList } from './query-list.tsx';
-import { ScoreTables } from './score-tables.tsx';
 
 /** One evaluation, down to what was found for each query, alone or beside another one. */
 export function EvaluationPage() {
@@ -96,5 +94,136 @@ function Made({ lineage: { evaluation, dataset, models, made } }: { lineage: Lin
       {dataset !== null && <span>Dataset {dataset}</span>}
       {evaluation.gallery !== null && <span>{formatCount(evaluation.gallery.rows)} images searched</span>}
     </p>
+  );
+}
+
+/** How many queries have which average precision: bars, and beside each that of the other evaluation. */
+function Distribution({ of }: { of: string }) {
+  const { client } = useServices();
+  const { against } = useSearch({ from: '/signed-in/evaluation' });
+  const counted = useQuery({
+    queryKey: keys.evaluation(of, 'distribution', against),
+    queryFn: ({ signal }) => client.getScoreDistribution({ of, against }, { signal }),
+    placeholderData: (previous) => previous,
+  });
+  return (
+    <section aria-label="Average precision" className={classes.card}>
+      <h2>Average precision of the queries</h2>
+      {counted.data !== undefined ? (
+        <Bars counted={counted.data} />
+      ) : counted.error === null ? (
+        <p role="status">Loading …</p>
+      ) : (
+        <ProblemNotice error={counted.error} onRetry={() => void counted.refetch()} />
+      )}
+    </section>
+  );
+}
+
+function Bars({ counted: { kaggle, against, queries } }: { counted: ScoreDistribution }) {
+  const most = Math.max(1, ...kaggle, ...(against ?? []));
+  const range = (step: number) => `${formatShare(step / kaggle.length)} to ${formatShare((step + 1) / kaggle.length)}`;
+  const summary = kaggle.map((count, step) => `${range(step)}: ${count}`).join('; ');
+  return (
+    <figure className={classes.distribution}>
+      <div className={classes.bars} role="img" aria-label={`Queries by average precision. ${summary}`}>
+        {kaggle.map((count, step) => (
+          <div
+            key={range(step)}
+            title={`${range(step)}: ${formatCount(count)} of ${formatCount(queries)} queries${
+              against === null ? '' : `; ${formatCount(against[step] ?? 0)} in the other`
+            }`}
+          >
+            {against !== null && <span className={classes.bar} data-other style={{ height: `${((against[step] ?? 0) / most) * 100}%` }} />}
+            <span className={classes.bar} style={{ height: `${(count / most) * 100}%` }} />
+          </div>
+        ))}
+      </div>
+      <figcaption>
+        <span>0 %</span>
+        <span>
+          {formatCount(queries)} queries; the highest bar has {formatCount(most)}
+          {against !== null && '; striped: the other evaluation'}
+        </span>
+        <span>100 %</span>
+      </figcaption>
+    </figure>
+  );
+}
+
+/** The definitions of mAP@100, and what each is called among the scores. */
+const definitions = [
+  { name: 'Kaggle', score: 'mapAt100', says: "The competition's formula: divided by the ground truths, at most 100." },
+  { name: 'Kaggle, public queries', score: 'mapAt100.public', says: 'Over the queries of the public leaderboard.' },
+  { name: 'Kaggle, private queries', score: 'mapAt100.private', says: 'Over the queries of the private leaderboard.' },
+  { name: 'eval_cbir', score: 'mapAt100.reference', says: "The reference's script: interpolated, without the query itself." },
+] as const;
+
+/** mAP@100 by both definitions, and how the stages of the run came to it. */
+function ScoreTables({ evaluation }: { evaluation: EvaluationView }) {
+  const { scores, bootstrap } = evaluation;
+  const [low, high] = [scores['mapAt100.low'], scores['mapAt100.high']];
+  return (
+    <section aria-label="Scores" className={classes.card}>
+      <h2>mAP@100</h2>
+      <table className={classes.scores}>
+        <tbody>
+          {definitions.map(({ name, score, says }) => (
+            <tr key={score}>
+              <th scope="row" title={says}>
+                {name}
+              </th>
+              <td data-number>
+                {scores[score] === undefined ? <span className={classes.dim}>not scored</span> : formatMap(scores[score])}
+              </td>
+              <td className={classes.dim}>
+                {score === 'mapAt100' && low !== undefined && high !== undefined && bootstrap !== null
+                  ? `${formatMap(low)} to ${formatMap(high)} (${formatShare(bootstrap.level)} interval)`
+                  : ''}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {evaluation.runId !== null && <Stages runId={evaluation.runId} />}
+    </section>
+  );
+}
+
+/** What the stages and evaluations of the run have scored. Stages are scored by Kaggle's formula alone, as they train. */
+function Stages({ runId }: { runId: string }) {
+  const { client } = useServices();
+  const run = useQuery({ queryKey: keys.run(runId), queryFn: ({ signal }) => client.getRun(runId, { signal }) });
+  const scored = run.data?.stepViews.filter(
+    ({ kind, scores }) => ['train', 'evaluate'].includes(kind) && Object.keys(scores).some((name) => name.startsWith('mapAt100')),
+  );
+  if (scored === undefined || scored.length < 2) return null;
+  const shown = (value: number | undefined) => (value === undefined ? <span className={classes.dim}>-</span> : formatMap(value));
+  return (
+    <table className={classes.scores}>
+      <caption>By stage</caption>
+      <thead>
+        <tr>
+          <th>Step</th>
+          <th data-number>Start</th>
+          <th data-number>End, Kaggle</th>
+          <th data-number>End, eval_cbir</th>
+        </tr>
+      </thead>
+      <tbody>
+        {scored.slice(-20).map(({ name, scores }) => (
+          <tr key={name}>
+            <th scope="row">
+              <Link to="/runs/$runId" params={{ runId }} search={{ step: name }}>
+                {name}
+              </Link>
+            </th>
+            <td data-number>{shown(scores['mapAt100.start'])}</td>
+            <td data-number>{shown(scores['mapAt100.end'] ?? scores.mapAt100)}</td>
+            <td data-number>{shown(scores['mapAt100.reference'])}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }

@@ -1,17 +1,16 @@
-import { isEndedStep, type RunView, type ShardGrid, type StepView } from '@cairn/contract';
-import { NativeSelect } from '@mantine/core';
+import { isEndedStep, type RunView, type ShardGrid, type StepView, shardActivities } from '@cairn/contract';
+import { Button, NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
-import { formatCount, formatDuration } from '../../parts/numbers.ts';
+import { formatCount, formatDuration, formatShare } from '../../parts/numbers.ts';
+import { Picture } from '../../parts/picture.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import { StateBadge } from '../../parts/state-badge.tsx';
 import classes from './extraction.module.css';
-import { RejectedImages } from './rejected-images.tsx';
-import { colourings, ShardCanvas } from './shard-canvas.tsx';
-import { ShardTable } from './shard-table.tsx';
-import { Workers } from './workers.tsx';
+import { colourings, ShardCanvas, shardLooks, shardOf } from './shard-canvas.tsx';
 
 /** The shards of the run's fleets, one fleet at a time: as a grid and a table, their workers, and the images that were left out. */
 export default function ExtractionTab({ run }: { run: RunView }) {
@@ -113,3 +112,199 @@ function Shards({ grid }: { grid: ShardGrid }) {
 }
 
 const colouringOf = (value: string): keyof typeof colourings => (value === 'worker' || value === 'time' ? value : 'state');
+
+const rejectedPageSize = 12;
+
+/** The images that were left out, each with its reason, and its picture where it can be shown. */
+function RejectedImages({ runId, step }: { runId: string; step: string }) {
+  const { client } = useServices();
+  const { cursor } = useSearch({ from: '/signed-in/runs/$runId' });
+  const rejected = useQuery({
+    queryKey: keys.runPart(runId, 'shards', step, 'rejected', cursor),
+    queryFn: ({ signal }) =>
+      client.listRejected(runId, step, { limit: rejectedPageSize, ...(cursor === undefined ? {} : { cursor }) }, { signal }),
+    placeholderData: (previous) => previous,
+  });
+  return (
+    <section aria-label="Rejected images" className={classes.card}>
+      <h2>Rejected images</h2>
+      {rejected.data === undefined ? (
+        rejected.error === null ? (
+          <p role="status">Loading …</p>
+        ) : (
+          <ProblemNotice error={rejected.error} onRetry={() => void rejected.refetch()} />
+        )
+      ) : (
+        <>
+          <ul className={classes.rejected}>
+            {rejected.data.items.map(({ imageId, path, reason, shard }) => (
+              <li key={`${shard} ${imageId}`}>
+                <span className={classes.thumb}>
+                  <Picture dataset={rejected.data.dataset} imageId={imageId} size={256} alt={`The rejected image ${imageId}`} />
+                </span>
+                <span>
+                  <strong>{reason}</strong>
+                  <code>{path}</code>
+                  <span className={classes.dim}>shard {shard}</span>
+                </span>
+              </li>
+            ))}
+          </ul>
+          <p className={classes.pages}>
+            {cursor !== undefined && (
+              <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: undefined })} resetScroll={false}>
+                First page
+              </Link>
+            )}
+            {rejected.data.nextCursor !== null && (
+              <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: rejected.data.nextCursor ?? undefined })} resetScroll={false}>
+                Next page
+              </Link>
+            )}
+            <span className={classes.dim}>{formatCount(rejected.data.total)} rejected</span>
+          </p>
+        </>
+      )}
+    </section>
+  );
+}
+
+const shardPageSize = 20;
+
+type ShardTableProps = { grid: ShardGrid; selected: number; onSelect: (shard: number) => void };
+
+/** The shards around the selected one, a page at a time. */
+function ShardTable({ grid, selected, onSelect }: ShardTableProps) {
+  const first = Math.floor(selected / shardPageSize) * shardPageSize;
+  const count = grid.states.length;
+  const shards = Array.from({ length: Math.min(shardPageSize, count - first) }, (_, at) => shardOf(grid, first + at));
+  return (
+    <section aria-label="Table of shards" className={classes.card}>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}
+      <section className={classes.scroll} tabIndex={0} aria-label="Shards of this page">
+        <table className={classes.table}>
+          <thead>
+            <tr>
+              <th data-number>Shard</th>
+              <th>State</th>
+              <th data-number>Worker</th>
+              <th data-number>Time</th>
+              <th data-number>Rejected</th>
+              <th data-number>Tries</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shards.map(({ index, state, worker, seconds, rejected, tries }) => (
+              <tr key={index} data-selected={index === selected}>
+                <th scope="row" data-number>
+                  <button type="button" onClick={() => onSelect(index)} aria-current={index === selected}>
+                    {index}
+                  </button>
+                </th>
+                <td>
+                  <StateBadge look={shardLooks[state]} />
+                </td>
+                <td data-number>{worker ?? ''}</td>
+                <td data-number>{seconds === null ? '' : `${seconds.toFixed(1)} s`}</td>
+                <td data-number>{rejected === 0 ? '' : formatCount(rejected)}</td>
+                <td data-number>{tries}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
+      <p className={classes.pages}>
+        <Button variant="default" disabled={first === 0} onClick={() => onSelect(first - shardPageSize)}>
+          Previous
+        </Button>
+        <span>
+          {formatCount(first)} to {formatCount(Math.min(count, first + shardPageSize) - 1)} of {formatCount(count)}
+        </span>
+        <Button variant="default" disabled={first + shardPageSize >= count} onClick={() => onSelect(first + shardPageSize)}>
+          Next
+        </Button>
+      </p>
+    </section>
+  );
+}
+
+/** Those that did the most. */
+const shown = 10;
+
+const activityLooks = {
+  read: { label: 'Read', colour: 'blue' },
+  decode: { label: 'Decode', colour: 'violet' },
+  infer: { label: 'Model', colour: 'green' },
+  write: { label: 'Write', colour: 'orange' },
+} as const satisfies Record<(typeof shardActivities)[number], { label: string; colour: string }>;
+
+/** Where the time of each worker goes: a long wait for bytes or pixels means that the model waits for the storage or the processors. */
+function Workers({ grid }: { grid: ShardGrid }) {
+  const workers = grid.attempts.toSorted((a, b) => b.images - a.images).slice(0, shown);
+  if (workers.length === 0) return null;
+  return (
+    <section aria-label="Workers" className={classes.card}>
+      <h2>Workers</h2>
+      <p className={classes.dim}>
+        Where their time goes: waiting for bytes, waiting for decoded images, running the model, writing.
+        {grid.attempts.length > shown && ` The ${shown} of ${formatCount(grid.attempts.length)} that did the most.`}
+      </p>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}
+      <section className={classes.scroll} tabIndex={0} aria-label="Table of workers">
+        <table className={classes.table}>
+          <thead>
+            <tr>
+              <th data-number>Worker</th>
+              <th>Where</th>
+              <th data-number>Shards</th>
+              <th data-number>Images</th>
+              <th data-number>Images/s</th>
+              {shardActivities.map((activity) => (
+                <th key={activity} data-number>
+                  {activityLooks[activity].label}
+                </th>
+              ))}
+              <th>Share</th>
+            </tr>
+          </thead>
+          <tbody>
+            {workers.map(({ id, ordinal, place, isLive, shards, images, seconds }) => {
+              const total = shardActivities.reduce((sum, activity) => sum + seconds[activity], 0);
+              const shareOf = (activity: (typeof shardActivities)[number]) => (total === 0 ? 0 : seconds[activity] / total);
+              return (
+                <tr key={id}>
+                  <th scope="row" data-number>
+                    {ordinal}
+                  </th>
+                  <td>
+                    {place ?? '-'} {!isLive && <span className={classes.dim}>(ended)</span>}
+                  </td>
+                  <td data-number>{formatCount(shards)}</td>
+                  <td data-number>{formatCount(images)}</td>
+                  <td data-number>{total === 0 ? '' : formatCount(Math.round(images / total))}</td>
+                  {shardActivities.map((activity) => (
+                    <td key={activity} data-number>
+                      {total === 0 ? '' : formatShare(shareOf(activity))}
+                    </td>
+                  ))}
+                  <td>
+                    <span className={classes.shares} aria-hidden="true">
+                      {shardActivities.map((activity) => (
+                        <span
+                          key={activity}
+                          data-colour={activityLooks[activity].colour}
+                          style={{ width: `${shareOf(activity) * 100}%` }}
+                          title={`${activityLooks[activity].label} ${formatShare(shareOf(activity))}`}
+                        />
+                      ))}
+                    </span>
+                  </td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </section>
+    </section>
+  );
+}

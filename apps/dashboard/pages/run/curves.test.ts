@@ -1,6 +1,6 @@
 import { idFor } from '@cairn/client/testing';
 import { expect, test } from 'vitest';
-import { smooth } from '../../parts/smooth.ts';
+import { smooth } from '../../parts/curve-kinds.ts';
 import { chainCurves } from './curves.ts';
 
 test('smoothing has no bias at the start, follows the mean, and passes gaps on', () => {

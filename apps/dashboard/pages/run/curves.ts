@@ -1,5 +1,5 @@
 import type { MetricsView } from '@cairn/contract';
-import { smooth } from '../../parts/smooth.ts';
+import { smooth } from '../../parts/curve-kinds.ts';
 
 export type CurveX = 'step' | 'epoch' | 'time';
 

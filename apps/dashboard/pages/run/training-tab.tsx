@@ -1,15 +1,16 @@
-import type { MetricsView, RunView, StepView } from '@cairn/contract';
+import type { CheckpointList, MetricsView, RunView, StepView } from '@cairn/contract';
 import { NativeSelect } from '@mantine/core';
+import { useInViewport } from '@mantine/hooks';
 import { useQueries } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { curveDigits, curveKinds } from '../../parts/curve-kinds.ts';
-import { formatCount } from '../../parts/numbers.ts';
+import { formatBytes, formatCount } from '../../parts/numbers.ts';
+import { Plot, plotFaintTeal, plotHeight, plotTeal } from '../../parts/plot.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
-import { Checkpoints } from './checkpoints.tsx';
-import { CurveChart } from './curve-chart.tsx';
-import { chainCurves } from './curves.ts';
+import { Ago } from '../../parts/time.tsx';
+import { type ChainedCurve, type CurveMark, type CurveX, chainCurves } from './curves.ts';
 import type { RunSearch } from './run-search.ts';
 import classes from './training.module.css';
 
@@ -185,3 +186,119 @@ function stepsPerEpochOf({ progress, settings, reusedFrom }: StepView, { series 
         : 0;
   return total === 0 || !(epochs > 0) ? null : total / epochs;
 }
+
+const maxRows = 20;
+
+/** The newest checkpoints of the stages: what an attempt can resume from, and what a stage made. */
+function Checkpoints({ run, stages }: { run: RunView; stages: readonly StepView[] }) {
+  const { client } = useServices();
+  const own = stages.filter(({ attempts }) => attempts > 0);
+  const answers = useQueries({
+    queries: own.map((stage) => ({
+      // A stored checkpoint is an event of the run.
+      queryKey: keys.runPart(run.id, 'timeline', 'checkpoints', stage.name),
+      queryFn: ({ signal }: { signal: AbortSignal }) => client.listCheckpoints(run.id, stage.name, { signal }),
+    })),
+  });
+  const failed = answers.find(({ error }) => error !== null);
+  const rows = own
+    .flatMap(({ name }, index) => (answers[index]?.data?.items ?? []).map((checkpoint) => ({ stage: name, ...checkpoint })))
+    .toSorted((a, b) => Date.parse(b.createdAt) - Date.parse(a.createdAt));
+  const total = answers.reduce((sum, { data }) => sum + (data?.total ?? 0), 0);
+  if (failed !== undefined) return <ProblemNotice error={failed.error} onRetry={() => void failed.refetch()} />;
+  if (rows.length === 0) return null;
+  return (
+    <section className={classes.checkpoints} aria-labelledby="checkpoints">
+      <h2 id="checkpoints">Checkpoints</h2>
+      <div className={classes.scroll}>
+        <table>
+          <thead>
+            <tr>
+              <th>Stage</th>
+              <th data-number>Step</th>
+              <th data-number>Epoch</th>
+              <th data-number>Size</th>
+              <th data-number>Attempt</th>
+              <th>Stored</th>
+              <th>Verified</th>
+              <th>File</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.slice(0, maxRows).map(({ id, stage, step, epoch, bytes, ordinal, createdAt, verifiedAt, ...one }) => (
+              <tr key={id}>
+                <th scope="row">{stage}</th>
+                <td data-number>{formatCount(step)}</td>
+                <td data-number>{epoch.toFixed(2)}</td>
+                <td data-number>{formatBytes(bytes)}</td>
+                <td data-number>{ordinal}</td>
+                <td>
+                  <Ago at={createdAt} />
+                </td>
+                <td>{verifiedAt === null ? 'not yet' : <Ago at={verifiedAt} />}</td>
+                <td>{fate(one)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {total > maxRows && (
+        <p className={classes.note}>
+          The newest {maxRows} of {formatCount(total)}.
+        </p>
+      )}
+    </section>
+  );
+}
+
+/** What became of the file. */
+function fate({ final, removedAt }: Pick<CheckpointList['items'][number], 'final' | 'removedAt'>): string {
+  if (removedAt !== null) return 'removed: the result of the stage is stored';
+  return final ? 'the result of the stage' : 'kept: an attempt can resume from it';
+}
+
+type CurveChartProps = {
+  title: string;
+  curve: ChainedCurve;
+  /** Which end of the range is the best value; null where neither is. */
+  best: 'least' | 'most' | null;
+  format: (value: number) => string;
+  x: CurveX;
+  marks: readonly CurveMark[];
+  isLog: boolean;
+  isSmoothed: boolean;
+  /** Charts of a group show the same position under the pointer. */
+  hoverGroup: string;
+};
+
+const axes = { step: 'whole', epoch: 'number', time: 'time' } as const satisfies Record<CurveX, string>;
+
+/** One curve. It is drawn while it is on the screen. */
+function CurveChart({ title, curve, best, format, x, marks, isLog, isSmoothed, hoverGroup }: CurveChartProps) {
+  const { ref: viewport, inViewport } = useInViewport<HTMLElement>();
+  const finite = curve.values.filter(isFiniteNumber);
+  const last = curve.values.at(-1);
+  const bestValue =
+    best === null || finite.length === 0 ? null : finite.reduce((a, b) => (best === 'least' ? Math.min(a, b) : Math.max(a, b)));
+  const { xs, values, smoothed } = curve;
+  const lines = [
+    { label: 'value', colour: isSmoothed ? plotFaintTeal : plotTeal, width: 1.5, xs, values },
+    ...(isSmoothed ? [{ label: 'smoothed', colour: plotTeal, width: 2, xs, values: smoothed }] : []),
+  ];
+  return (
+    <figure ref={viewport} className={classes.chart} aria-label={title}>
+      <figcaption>
+        <strong>{title}</strong>
+        {last != null && ` last ${format(last)} at step ${formatCount(curve.end.step)} of ${curve.end.stage}`}
+        {bestValue !== null && `, best ${format(bestValue)}`}
+      </figcaption>
+      <div style={{ minHeight: plotHeight + 30 }}>
+        {inViewport && (
+          <Plot lines={lines} x={{ label: x, kind: axes[x] }} format={format} marks={marks} isLog={isLog} hoverGroup={hoverGroup} />
+        )}
+      </div>
+    </figure>
+  );
+}
+
+const isFiniteNumber = (value: number | null): value is number => Number.isFinite(value);

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
-import { CopyButton } from '../../parts/copy-call.tsx';
+import { CopyButton, CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { PlanPanel } from './plan-panel.tsx';
 import {
@@ -27,14 +27,13 @@ import {
 import { type SettingRow, settingRows } from './setting-rows.ts';
 import { SettingsEditor } from './settings-editor.tsx';
 import classes from './submit.module.css';
-import { CopySubmission } from './submit-calls.tsx';
 import { maxAssignments, type SubmitSearch } from './submit-search.ts';
 import { useSuggestions } from './suggestions.ts';
 
 const typingPauseMs = 400;
 
 /** What a submission begins with. */
-export type Base = {
+type Base = {
   /** As a submission names it: a recipe of the service by its name, or a whole one; null where it cannot be read. */
   recipe: string | Recipe | null;
   yaml: string;
@@ -321,6 +320,32 @@ function Datasets({
           : [{ value: '', label: own === undefined ? 'none' : `${own}, the newest version` }]),
         ...new Set([...names, ...(value === undefined ? [] : [value])]),
       ]}
+    />
+  );
+}
+
+type CallsProps = { request: SubmitRequestInput | null; name: string; yaml: string };
+
+/** The command and the call that submit the same. */
+function CopySubmission({ request, name, yaml }: CallsProps) {
+  if (request === null) return null;
+  const { recipe, set = {}, dataset, until, priority, noReuse } = request;
+  const isNamed = typeof recipe === 'string';
+  const options = [
+    isNamed ? `--recipe ${quoted(recipe)}` : '-f -',
+    ...(isNamed ? assignmentsOf(set).map((assignment) => `--set ${quoted(assignment)}`) : []),
+    ...(dataset === undefined ? [] : [`--dataset ${quoted(dataset)}`]),
+    ...(until === undefined ? [] : [`--until ${quoted(until.join(','))}`]),
+    ...(priority === undefined ? [] : [`--priority=${priority}`]),
+    ...(Array.isArray(noReuse) ? [`--no-reuse=${quoted(noReuse.join(','))}`] : []),
+    ...(name === '' ? [] : [`--name ${quoted(name)}`]),
+  ];
+  // The text has the changes: a whole recipe is given as it is written.
+  const input = isNamed ? '' : ` <<'END_OF_RECIPE'\n${yaml}${yaml.endsWith('\n') ? '' : '\n'}END_OF_RECIPE`;
+  return (
+    <CopyCall
+      cli={`cairn submit ${options.join(' ')}${input}`}
+      call={{ method: 'POST', path: '/v1/runs', body: { ...request, ...(name === '' ? {} : { name }) } }}
     />
   );
 }
