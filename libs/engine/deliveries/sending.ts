@@ -1,4 +1,4 @@
-import { type OutgoingDeliveryAnswer, outgoingDeliveryAnswer } from '@cairn/contract';
+import { cleanText, firstOf, type OutgoingDeliveryAnswer, outgoingDeliveryAnswer } from '@cairn/contract';
 import { Prisma, type PrismaClient } from '@cairn/db';
 import { z } from 'zod';
 import { toJson } from '../columns.ts';
@@ -69,6 +69,9 @@ export type DeliveryOutcome =
   /** `target`: the receiver asked for a pause, so everything for it waits until then. */
   | { end: 'retry'; answer: OutgoingDeliveryAnswer; at: Date; pausesTarget: boolean };
 
+/** Characters of a recorded answer. */
+const maxMessage = 1_000;
+
 /** Records what came of a try. False when the delivery was claimed again or removed meanwhile: then nothing is recorded. */
 export async function recordDelivery(
   prisma: PrismaClient,
@@ -76,7 +79,10 @@ export async function recordDelivery(
   outcome: DeliveryOutcome,
   now: Date,
 ): Promise<boolean> {
-  const answer = JSON.stringify(outgoingDeliveryAnswer.parse(outcome.answer));
+  // A receiver's words may be in it: what cannot be stored would keep the delivery pending for ever.
+  const message = firstOf(cleanText(outcome.answer.message), maxMessage);
+  const kept = outgoingDeliveryAnswer.parse({ ...outcome.answer, message });
+  const answer = JSON.stringify(kept);
   const own = { id: BigInt(id), attempts, state: 'pending' };
   switch (outcome.end) {
     case 'delivered': {
@@ -96,7 +102,7 @@ export async function recordDelivery(
       return count > 0;
     }
     case 'retry': {
-      const data = { notBefore: outcome.at, answer: toJson(outcome.answer), failures: { increment: 1 } };
+      const data = { notBefore: outcome.at, answer: toJson(kept), failures: { increment: 1 } };
       const { count } = await prisma.delivery.updateMany({ where: own, data });
       if (count > 0 && outcome.pausesTarget) {
         const pause = { where: { id: target }, data: { pausedUntil: outcome.at } };
