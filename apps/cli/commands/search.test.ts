@@ -139,7 +139,7 @@ test('a search writes an index of each model with the ids of their rows, and so 
   const nothing = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--out', path('none')]);
   expect({ code: nothing.code, err: nothing.err }).toMatchObject({
     code: 2,
-    err: expect.stringContaining('Add --faiss, --usearch or both'),
+    err: expect.stringContaining('Add --faiss, --usearch, --npy or --lance'),
   });
   const changed = await search('none', ...sets(), '--augment-index', '2', '--usearch');
   expect({ code: changed.code, err: changed.err }).toMatchObject({ code: 2, err: expect.stringContaining('not whitened or augmented') });
