@@ -34,6 +34,7 @@ import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { triggerRoutes } from './routes/triggers.ts';
+import { viewRoutes } from './routes/views.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
 import { weightsRoutes } from './routes/weights.ts';
 
@@ -76,6 +77,7 @@ export async function buildApi(deps: ApiDeps): Promise<App> {
   costRoutes(app, deps);
   tokenRoutes(app, deps);
   secretRoutes(app, deps);
+  viewRoutes(app, deps);
   sessionRoutes(app, deps);
   eventRoutes(app, deps);
   healthRoutes(app, deps);

@@ -35,6 +35,7 @@ import { addTensorBoard } from './commands/tensorboard.ts';
 import { addTokens } from './commands/tokens.ts';
 import { addTriggers } from './commands/triggers.ts';
 import { addUp } from './commands/up.ts';
+import { addViews } from './commands/views.ts';
 import { addWebhooks } from './commands/webhook.ts';
 import { addWeights } from './commands/weights.ts';
 import { exitCodeOfError, exitCodes, exitCodesHelp } from './exit-codes.ts';
@@ -84,6 +85,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addSubmit(registrar);
   addRunCommands(registrar);
   addShow(registrar);
+  addViews(registrar);
   addLogs(registrar);
   addTensorBoard(registrar);
   addScheduleCommands(registrar);

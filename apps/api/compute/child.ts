@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { makePicture } from './make-picture.ts';
+import { makePicture, makeThumbnail } from './make-picture.ts';
 import { computeJob, toComputeError } from './messages.ts';
 import { searchPicture } from './search-picture.ts';
 
@@ -14,7 +14,14 @@ try {
 
 async function perform(message: unknown): Promise<unknown> {
   const job = computeJob.parse(message);
-  return job.kind === 'picture' ? makePicture(job) : searchPicture(job);
+  switch (job.kind) {
+    case 'picture':
+      return makePicture(job);
+    case 'thumbnail':
+      return makeThumbnail(job);
+    case 'search':
+      return searchPicture(job);
+  }
 }
 
 async function handle(message: unknown): Promise<void> {

@@ -1,15 +1,9 @@
 import { readdir } from 'node:fs/promises';
-import { CairnError, isDatasetUrl } from '@cairn/contract';
+import { CairnError } from '@cairn/contract';
 import type { ComputeJobOf } from './messages.ts';
 
-/** The first image that exists, as a JPEG; null where none does. Throws `unreadable_image`, and as `openImageReader` does. */
+/** The first image of a folder that exists, as a JPEG; null where none does. Throws `unreadable_image`, and as `openImageReader` does. */
 export async function makePicture({ root, roots, candidates, maxSide, timeoutMs }: ComputeJobOf<'picture'>): Promise<Uint8Array | null> {
-  // This process decodes pictures of unknown origin, and so has no credentials.
-  if (isDatasetUrl(root))
-    throw new CairnError(
-      'unreadable_image',
-      `The images of a dataset at an address (${root}) are not shown; copy the dataset to a folder to see them`,
-    );
   const { ImageUnavailable, openImageReader } = await import('@cairn/dataset/images');
   const pictures = await import('@cairn/retrieval/image');
   const reader = await openImageReader(root, roots);
@@ -23,7 +17,7 @@ export async function makePicture({ root, roots, candidates, maxSide, timeoutMs 
       } catch (error) {
         if (error instanceof ImageUnavailable && error.reason === 'missing') continue;
         const isFault = error instanceof ImageUnavailable || error instanceof pictures.UnreadableImage;
-        throw isFault ? unreadable(location.path, error) : error;
+        throw isFault ? unreadableImage(location.path, error) : error;
       }
     }
     return null;
@@ -32,7 +26,17 @@ export async function makePicture({ root, roots, candidates, maxSide, timeoutMs 
   }
 }
 
-function unreadable(path: string, cause: Error): CairnError {
+/** The JPEG of an image that was read at an address: this process has no credentials. Throws `unreadable_image`. */
+export async function makeThumbnail({ path, image, maxSide, timeoutMs }: ComputeJobOf<'thumbnail'>): Promise<Uint8Array> {
+  const pictures = await import('@cairn/retrieval/image');
+  try {
+    return await pictures.makePicture(image, { maxSide, timeoutMs });
+  } catch (error) {
+    throw error instanceof pictures.UnreadableImage ? unreadableImage(path, error) : error;
+  }
+}
+
+export function unreadableImage(path: string, cause: Error): CairnError {
   return new CairnError('unreadable_image', `The image ${path} cannot be read: ${cause.message}`, {
     cause,
     details: { path, reason: cause.message },

@@ -1,4 +1,4 @@
-import { type Lineage, type LineageNode, lineageTree } from '@cairn/contract';
+import { commitText, type Lineage, type LineageNode, lineageCommits, lineageTree } from '@cairn/contract';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import type { Ui } from '../output/ui.ts';
@@ -31,7 +31,10 @@ export function lineageLines(lineage: Lineage, { style }: Pick<Ui, 'style'>): st
     const reading = role === null ? '' : `${style.dim(`${role}${lists.length === 0 ? '' : ` (${lists.join(', ')})`}:`)} `;
     return `${indent}${reading}${describe(node, of.run.id)}${isRepeated ? style.dim(', as above') : ''}`;
   });
-  return [style.bold(of.model ?? of.run.name), ...lines, ...(lineage.isComplete ? [] : [style.dim('  and more')])];
+  const commits = lineageCommits(lineage).map(
+    ({ source, runs }) => `  commit ${commitText(source)}${runs.includes(of.run.name) ? '' : ` (${runs.join(', ')})`}`,
+  );
+  return [style.bold(of.model ?? of.run.name), ...commits, ...lines, ...(lineage.isComplete ? [] : [style.dim('  and more')])];
 }
 
 function describe(node: LineageNode, runId: string): string {

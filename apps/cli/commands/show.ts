@@ -1,6 +1,7 @@
 import type { CairnClient } from '@cairn/client';
 import {
   type ArtifactView,
+  commitText,
   isEndedRun,
   isEndedStep,
   labelTexts,
@@ -18,6 +19,7 @@ import { attemptTable, firstLine, notableAttempts } from '../watch/run-changes.t
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { newNotes } from '../watch/show-run.ts';
 import { paintedRunState, progressParts, resultParts, stepSign } from '../watch/step-text.ts';
+import { noteLines } from './runs.ts';
 
 export function addShow({ program, action }: Registrar): void {
   program
@@ -60,6 +62,7 @@ export function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactV
     field('recipe', `${run.recipe} on ${run.dataset}`),
     field('submitted', `${formatAgo(run.createdAt, now)} by ${run.owner}, priority ${run.priority}`),
     ...contextLines(run, field),
+    ...noteLines(run),
     ...(time === null ? [] : [field('time', time)]),
     ...(run.pinnedBy === null ? [] : [field('pinned', `by ${run.pinnedBy}: its results are kept`)]),
     ...(run.retiredAt === null ? [] : [field('results', removedText(run, now))]),
@@ -83,7 +86,7 @@ function contextLines({ origin, source, labels, group, onNewer }: RunView, field
   const texts = labelTexts(labels);
   return [
     ...(origin.kind === 'person' ? [] : [field('origin', originText(origin))]),
-    ...(source === null ? [] : [field('commit', `${source.commit.slice(0, 12)} of ${source.repository}, ${source.ref}`)]),
+    ...(source === null ? [] : [field('commit', commitText(source))]),
     ...(source?.url == null ? [] : [field('change', source.url)]),
     ...(texts.length === 0 ? [] : [field('labels', texts.join(', '))]),
     ...(group === null
