@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { featureOrigin } from './feature-files.ts';
+import { labelSizes, listSample } from './list-contents.ts';
 import { sha256Hex, wholeNumber } from './names.ts';
 import { rerankSettings } from './rerank-settings.ts';
 import { bootstrapSettings, mapIntervals } from './scores.ts';
@@ -25,6 +26,9 @@ export const listsDetails = z.looseObject({
       sha256: sha256Hex.optional(),
       /** Digest of the md5s of the tars that hold its images; null for images in folders, whose sizes and times are in the rows. */
       tarsDigest: sha256Hex.nullable().optional(),
+      /** Rows by label, null without labels, and images to look at; absent in lists that an earlier release made. */
+      labelSizes: labelSizes.nullable().optional(),
+      samples: z.array(listSample).optional(),
     }),
   ),
   groundTruth: z.looseObject({ sha256: sha256Hex }).nullish(),

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { imageSource } from './internal.ts';
+import { labelSizes, listSample } from './list-contents.ts';
 import { fileName, idOf, largestInt4, modelReferencePattern, safeName, sha256Hex, timestamp, wholeNumber } from './names.ts';
+import { runSource } from './origin.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
 import { backbone, weightsExtent } from './settings.ts';
@@ -67,6 +69,10 @@ export const datasetUsage = z.object({
       images: z.number().int(),
       /** Of the label space; null where the list has no labels. */
       classes: z.number().int().nullable(),
+      /** Rows by label; null where the list has no labels, or an earlier release made it. */
+      labelSizes: labelSizes.nullable().default(null),
+      /** Images of it to look at; none where an earlier release made it. */
+      samples: z.array(listSample).default([]),
       artifactId: idOf('artifact'),
     }),
   ),
@@ -97,6 +103,8 @@ export const modelView = z.object({
   version: z.number().int(),
   owner: z.string(),
   runId: idOf('run'),
+  /** The commit that its run was started for. */
+  source: runSource.nullable().default(null),
   /** Artifact ids by role: checkpoint, model, index, query, neighbours, evaluation. */
   artifacts: z.record(z.string(), z.string()),
   metrics: z.record(z.string(), z.number()),

@@ -12,6 +12,7 @@ import { FailureCards } from './failure-card.tsx';
 import { Judgements } from './judgements.tsx';
 import classes from './run.module.css';
 import { RunHeader } from './run-header.tsx';
+import { RunNotes } from './run-notes.tsx';
 import { type RunTab, runTabs } from './run-search.ts';
 import { StepsTab } from './steps-tab.tsx';
 
@@ -50,6 +51,7 @@ function Run({ run }: TabProps) {
     <>
       <RunHeader run={run} isBrief={current !== 'steps'} />
       <FailureCards run={run} isBrief={current !== 'steps'} />
+      {current === 'steps' && <RunNotes run={run} />}
       {current === 'steps' && <Judgements run={run} />}
       <nav className={classes.tabs} aria-label="Parts of the run">
         {shown.map((tab) => (

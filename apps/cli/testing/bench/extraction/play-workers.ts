@@ -124,7 +124,14 @@ async function report(settings: PlayJob, took: number[], signal: AbortSignal): P
       await sleep((index * settings.reportSeconds * 1000) / settings.attempts.length, signal).catch(() => undefined);
       for (let seq = 1; !signal.aborted; seq += 1) {
         const at = performance.now();
-        const progress = { type: 'progress' as const, done: seq, total: settings.ids, unit: 'images' as const, rate: 570, etaSeconds: null };
+        const progress = {
+          type: 'progress' as const,
+          done: seq,
+          total: settings.ids,
+          unit: 'images' as const,
+          rate: 570,
+          etaSeconds: null,
+        };
         const point = { type: 'metrics' as const, name: 'images_per_second', steps: [seq], values: [570], times: [Date.now() / 1000] };
         await client.report({ seq, at: new Date().toISOString(), items: [{ ...progress, message: 'simulated' }, point] });
         took.push(performance.now() - at);
