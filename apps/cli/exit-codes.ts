@@ -1,5 +1,5 @@
 import { problemOfError, remedyOf } from '@cairn/client';
-import { CairnError, type ErrorCode, type RunGate, type RunVerdict, type RunView } from '@cairn/contract';
+import { CairnError, configurationExit, type ErrorCode, type RunGate, type RunVerdict, type RunView } from '@cairn/contract';
 import { createStyle } from './output/style.ts';
 import type { TextOutput } from './output/ui.ts';
 import { jsonText, visibleText } from './output/visible-text.ts';
@@ -11,7 +11,7 @@ export const exitCodes = {
   badInput: {
     code: 2,
     meaning:
-      'wrong usage or input: an option, an environment variable, a recipe, a setting, a dataset, a name, a port in use; a quality gate that cannot be judged',
+      'wrong usage or input: an option, a recipe, a setting, a dataset, a name, a port in use; a quality gate that cannot be judged',
   },
   cancelled: { code: 3, meaning: 'the run was cancelled' },
   gateFailed: { code: 4, meaning: 'the run succeeded, but its quality gate failed' },
@@ -19,6 +19,7 @@ export const exitCodes = {
   unreachable: { code: 6, meaning: 'the service cannot be reached or is unable to answer' },
   inconclusive: { code: 7, meaning: 'the quality gate could not decide: too few queries, or a difference within chance' },
   timeout: { code: 8, meaning: 'the run was not over within --timeout; it continues' },
+  misconfigured: { code: configurationExit, meaning: 'invalid configuration: an environment variable, the home folder, the interpreter of Python' },
   interrupted: { code: 130, meaning: 'interrupted by Ctrl-C; a run that was watched continues' },
 } as const;
 
@@ -29,7 +30,7 @@ const byErrorCode: Partial<Record<ErrorCode, number>> = {
   unavailable: exitCodes.unreachable.code,
   rate_limited: exitCodes.unreachable.code,
   port_in_use: exitCodes.badInput.code,
-  invalid_configuration: exitCodes.badInput.code,
+  invalid_configuration: exitCodes.misconfigured.code,
 };
 
 /** The exit code of a command that ended with an error. */

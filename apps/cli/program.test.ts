@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { anAttempt, aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
@@ -191,64 +191,6 @@ How an optimizer step is split, and what changes with the number of GPUs:
   expect((await cairn('plan -r mini')).out).toContain('\nEstimate: no step that would run needs a GPU\n');
 });
 
-test('models is a table with a column for each score, empty where a model has none, and leaves the counts to --json', async () => {
-  const model = {
-    id: idFor('mdl', 1),
-    name: 'mini',
-    version: 5,
-    owner: 'ada',
-    artifacts: {},
-    runId: summary.id,
-    createdAt: summary.createdAt,
-  };
-  const metrics = { mapAt100: 0.597, mapAt100Low: 0.551, mapAt100High: 0.64, mapAt100Public: 0.61, indexImages: 682, trainedEpochs: 2.5 };
-  const items = [
-    { ...model, metrics },
-    { ...model, id: idFor('mdl', 2), version: 12, metrics: { mapAt100: 0.04 } },
-  ];
-  api.on('GET', '/v1/models', () => ({ items, nextCursor: null }));
-  const [titles, ...rows] = (await cairn('models')).out.trimEnd().split('\n');
-  expect(titles).toMatch(/^model {3}version {23}mAP@100 {3}mAP@100 public {3}created +run$/);
-  expect(rows[0]).toMatch(/^mini {10}5 {3}59\.7 % \(95 %: 55\.1 to 64\.0\) {11}61\.0 % {3}\S/);
-  expect(rows[1]).toMatch(/^mini {9}12 {25}4\.0 % {20}\S/);
-  expect(JSON.parse((await cairn('models --json')).out).items[0].metrics).toEqual(metrics);
-});
-
-test('tensorboard downloads the event files of each attempt at a stage', async () => {
-  const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
-  onTestFinished(() => rm(out, { recursive: true }));
-  const attempt = idFor('att', 1);
-  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
-  api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: '384', kind: 'train' })] }));
-  api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt({ id: attempt, ordinal: 2 })] }));
-  api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({
-    items: [{ name: 'events.1', bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }],
-  }));
-  api.on('GET', '/v1/attempts/[^/]+/tensorboard/events.1', () => ({ curves: 1 }));
-  const { code, out: printed } = await cairn(`tensorboard mini-1 --out ${out}`);
-  expect([code, printed]).toEqual([0, `1 file in ${out}. View them with \`tensorboard --logdir ${out}\`.\n`]);
-  expect(await readFile(join(out, '384/attempt-2/events.1'), 'utf8')).toBe('{"curves":1}');
-});
-
-test.each([
-  ['a step', '..', 'events.1'],
-  ['a step of folders', 'a/../../..', 'events.1'],
-  ['a file', '384', '../../../events.1'],
-  ['a hidden file', '384', '.bashrc'],
-])('tensorboard writes nothing outside of its folder, whatever name a service sends: %s', async (_, step, name) => {
-  const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
-  onTestFinished(() => rm(out, { recursive: true }));
-  api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
-  api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: step, kind: 'train' })] }));
-  api.on('GET', '/v1/runs/[^/]+/steps/.*attempts', () => ({ items: [anAttempt()] }));
-  api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({ items: [{ name, bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }] }));
-  api.on('GET', '/v1/attempts/[^/]+/tensorboard/.*', () => ({ curves: 1 }));
-  const { code, err } = await cairn(`tensorboard mini-1 --out ${join(out, 'a', 'b')}`);
-  expect(code).not.toBe(0);
-  expect(err).toMatch(/not a valid name or id|lead out of|without a folder/);
-  expect(await readdir(out)).toEqual([]);
-});
-
 describe('runs', () => {
   test('are listed as a table with relative times', async () => {
     const old = {
@@ -366,6 +308,7 @@ describe('errors', () => {
     ['an unknown setting', 'unknown_setting', 2],
     ['a missing CSV', 'missing_file', 2],
     ['a wrong state', 'wrong_state', 2],
+    ['a wrong configuration', 'invalid_configuration', 78],
   ] as const)('%s exits with the documented code', async (_, code, expected) => {
     api.on('POST', '/v1/gc', (_request, response) => sendProblem(response, code, 'what happened'));
     const { code: exit, err, out } = await cairn('gc');

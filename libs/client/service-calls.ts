@@ -128,7 +128,7 @@ export function overviewCalls({ send }: Requester) {
     getFleetWork: (options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'fleet', 'work'], repeatable: true, answer: fleetWork }, options),
 
-    /** Two to eight runs: what differs in their settings, and what became of their steps. */
+    /** Two to eight runs: what differs in their settings, and the outcomes of their steps. */
     compareRuns: (runIds: readonly string[], options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'runs', 'comparison'], query: { run: runIds }, repeatable: true, answer: runComparison }, options),
 

@@ -71,7 +71,7 @@ export const modelDetails = z.looseObject({
   cosine: z.number(),
 });
 
-/** With what tells features of different models apart; sets of earlier releases lack it. */
+/** With what distinguishes features of different models; sets of earlier releases lack it. */
 export const featuresDetails = z.looseObject({
   list: z.string(),
   rows: wholeNumber,

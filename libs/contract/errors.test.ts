@@ -17,7 +17,7 @@ describe('the error table', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('never tells a caller to repeat a call that the caller has to correct', () => {
+  test('never asks a caller to repeat a call that the caller has to correct', () => {
     const repeated = rows.filter(([, row]) => row.retry && row.status < 500 && row.status !== 429).map(([code]) => code);
     expect(repeated).toEqual([]);
   });

@@ -9,7 +9,7 @@ import { preprocessing } from './settings.ts';
 export const aloneJob = z.object({
   /** An exported model, an ONNX file of this machine. */
   model: z.string(),
-  /** What the model does not tell itself; null: it does. */
+  /** What the metadata of the model lacks; null: nothing. */
   imageSize: wholeNumber.nullable(),
   preprocessing: preprocessing.nullable(),
   /** A list of a preparation (Parquet with a column image_id), or a text file with an id in each line. */

@@ -29,7 +29,7 @@ export function partOf(kind: FeatureFile, name: string): number | null {
 }
 
 /**
- * What tells how features were made: the digest of the model, how it was given the images, and the scales over which it averages. Features
+ * How features were made: the digest of the model, how it was given the images, and the scales over which it averages. Features
  * that differ in one of them must not be compared. Unknown keys are ignored, and a set may tell nothing.
  */
 export const featureOrigin = z.object({

@@ -72,7 +72,7 @@ export const gateQuery = z.strictObject({ of: evaluationReference, ...gateSettin
 
 /**
  * The gate of a submission: the controller judges the run once it has succeeded, and moves an alias to the version that the run registers if
- * the gate passed. `onInconclusive` says what an inconclusive gate means to whoever waits; the alias is not moved then.
+ * the gate passed. `onInconclusive` says what an inconclusive gate means to a waiting caller; the alias is not moved then.
  */
 export const runGate = gateRequest.extend({
   onInconclusive: z.enum(['pass', 'fail']).nullable().default(null),

@@ -88,7 +88,7 @@ export type BudgetPeriod = z.infer<typeof budgetPeriod>;
 /** PUT /v1/budgets/:scope: sets or changes a budget. */
 export const budgetRequest = z.strictObject({
   gpuHours: z.number().min(0).max(100_000_000),
-  /** `month` begins anew with each calendar month of UTC. */
+  /** `month` starts again with each calendar month of UTC. */
   per: budgetPeriod.default('month'),
   /** From this share of it on, it needs attention. */
   warnPercent: z.number().int().min(1).max(100).default(80),

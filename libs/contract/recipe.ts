@@ -152,13 +152,13 @@ export const recipe = z
     const trains = Object.keys(stages).length + Object.keys(extract).length > 0 || exported !== undefined;
     const has = trains || register !== undefined;
     if (together !== undefined && (model !== undefined || Object.keys(models).length === 0))
-      addIssue({ code: 'custom', path: ['ensemble'], message: 'an ensemble is of the models in `models`, without one at the top' });
+      addIssue({ code: 'custom', path: ['ensemble'], message: 'an ensemble uses the models in `models`; remove the model at the top level' });
     for (const name of Object.keys(together?.weights ?? {}))
       if (!Object.hasOwn(models, name))
         addIssue({
           code: 'custom',
           path: ['ensemble', 'weights', name],
-          message: `there is no such model; the models are ${Object.keys(models).join(', ')}`,
+          message: `model not found; the models are ${Object.keys(models).join(', ')}`,
         });
     if (model === undefined && (together === undefined ? has : trains))
       addIssue({ code: 'custom', path: ['model'], message: 'stages, export, extract and register need a model' });

@@ -4,7 +4,7 @@ import { runListItem } from './rest.ts';
 import { stepKind, stepState } from './states.ts';
 import { writtenText } from './text.ts';
 
-// Several runs side by side: what differs in their settings, and what became of their steps.
+// Several runs side by side: what differs in their settings, and the outcomes of their steps.
 
 /** Most runs of a comparison: more columns cannot be read side by side. */
 export const maxComparedRuns = 8;

@@ -112,9 +112,9 @@ describe('an ensemble', () => {
   });
 
   it.each([
-    [{ ensemble: { weights: { D: 1 } } }, 'there is no such model; the models are A, B, C'],
-    [{ model: { backbone: 'resnet18' } }, 'an ensemble is of the models in `models`, without one at the top'],
-    [{ models: {} }, 'an ensemble is of the models in `models`'],
+    [{ ensemble: { weights: { D: 1 } } }, 'model not found; the models are A, B, C'],
+    [{ model: { backbone: 'resnet18' } }, 'an ensemble uses the models in `models`; remove the model at the top level'],
+    [{ models: {} }, 'an ensemble uses the models in `models`'],
     [{ models: { A: { ...trained, registered: 'x' } } }, 'a registered model takes no model, stages, export or register'],
     [{ models: { A: { extract } } }, 'give its `model`, or the name of a `registered` one'],
     [{ ensemble: undefined, register: { model: 'all' } }, 'stages, export, extract and register need a model'],

@@ -34,7 +34,7 @@ describe('expandRecipe', () => {
   });
 
   it('rejects stages in a cycle, an unknown start and a list that is not made', () => {
-    expect(() => expandRecipe(make({ a: { ...stage, from: 'b' }, b: { ...stage, from: 'a' } }))).toThrow('in a circle');
+    expect(() => expandRecipe(make({ a: { ...stage, from: 'b' }, b: { ...stage, from: 'a' } }))).toThrow('depend on each other in a cycle');
     expect(() => expandRecipe(make({ a: { ...stage, from: 'z' } }))).toThrow('stages.a.from is "z"');
     expect(() => expandRecipe(make({ a: { ...stage, from: 'init', list: 'index_train' } }))).toThrow('prepare.lists makes only');
     expect(() => expandRecipe(make({ search: { ...stage, from: 'init' } }))).toThrow('name of another step');
@@ -110,7 +110,7 @@ describe('expandRecipe', () => {
     const init = { a: { ...stage, from: 'init' } };
     expect(() => exporting({}, {})).toThrow('neither is given');
     expect(() => exporting(init, { weights: 'theirs' })).toThrow('both are given');
-    expect(() => exporting(init, { stage: null, weights: 'theirs' })).toThrow('so the stages a lead nowhere');
+    expect(() => exporting(init, { stage: null, weights: 'theirs' })).toThrow('so no step uses the stages a');
     expect(() => exporting({}, { stage: 'a' })).toThrow('the recipe has no stages');
     expect(() => exporting(init, { stage: 'b' })).toThrow('export.stage is "b", but the stages are a');
   });
@@ -142,7 +142,7 @@ describe('a recipe', () => {
     expect(() => own({ stages: two.stages })).toThrow('stages, export, extract and register need a model');
     expect(() => own({})).toThrow('a recipe has a model with stages, several models, or steps');
     expect(() => expandRecipe(own({ model: two.model, extract: two.extract }))).toThrow(
-      'the input model of the step extract_index is "export", but there is no such step',
+      'the input model of the step extract_index is "export", which is not a step',
     );
   });
 

@@ -32,7 +32,7 @@ import {
  *
  * @param until the steps that are wanted, in place of the recipe's own: only these and what they need are answered
  * @throws CairnError `invalid_setting` when a step reads what is not there or not of the right kind, a list that is not made, or steps
- *   need each other in a circle
+ *   depend on each other in a cycle
  */
 export function expandRecipe(recipe: Recipe, until: readonly string[] | undefined = recipe.until): StepPlan[] {
   const { ensemble } = recipe;
@@ -189,7 +189,7 @@ function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Pipeline
   }
   if (weights !== null) {
     if (names.length > 0)
-      throw new CairnError('invalid_setting', `${where}.weights is "${weights}", so the stages ${names.join(', ')} lead nowhere`);
+      throw new CairnError('invalid_setting', `${where}.weights is "${weights}", so no step uses the stages ${names.join(', ')}`);
     return { needs: [], wants: [{ role: 'checkpoint', input: { weights }, contents: ['model'], setting: `${where}.weights` }] };
   }
   if (names.length === 0) throw new CairnError('invalid_setting', `the recipe has no stages; it needs one, or ${where}.weights`);
@@ -207,7 +207,7 @@ function weightsOf(stage: string, { weights }: TrainSettings, at: PipelineScope)
 /** The imported weights with which the chain of stages begins that ends in the exported one. */
 function startingWeights({ stages, export: exported }: Pipeline, at: PipelineScope): StepWant[] {
   let name = exported?.stage ?? null;
-  // At most as many as there are stages: those in a circle are refused when the steps are ordered.
+  // At most as many as there are stages: those in a cycle are refused when the steps are ordered.
   for (const _ of Object.keys(stages)) {
     const settings = name === null ? undefined : ownValue(stages, name);
     if (name === null || settings === undefined) return [];

@@ -39,7 +39,7 @@ function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
       'invalid_setting',
       `${settingPathText(['steps', name, 'inputs'])} has both start and weights; a stage begins with one of them`,
     );
-  // What the trainer is told: that it starts from something. What that is, the input says.
+  // The trainer's settings say that it starts from something; the input says from what.
   const from = start === undefined ? 'init' : typeof start === 'string' ? start : 'start';
   return { kind, settings: { ...settings, from, weights: weights === undefined ? null : nameOfInput(weights) } };
 }
@@ -119,7 +119,7 @@ export function checkInputs(step: StepPlan, steps: readonly StepPlan[], listsOfP
     if (source === undefined)
       throw new CairnError(
         'invalid_setting',
-        `${where(role)} is "${name}", but there is no such step; the steps are ${steps.map((one) => one.name).join(', ')}`,
+        `${where(role)} is "${name}", which is not a step; the steps are ${steps.map((one) => one.name).join(', ')}`,
       );
     const { makes } = stepKinds[source.kind];
     const accepted = ownValue(inputs, role)?.kinds ?? [];
@@ -159,7 +159,7 @@ export function inOrder(steps: readonly StepPlan[]): StepPlan[] {
         `${steps
           .filter(({ name }) => !done.has(name))
           .map(({ name }) => name)
-          .join(', ')} need each other in a circle`,
+          .join(', ')} depend on each other in a cycle`,
       );
     ordered.push(next);
     done.add(next.name);

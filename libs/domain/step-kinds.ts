@@ -13,7 +13,7 @@ import {
 } from '@cairn/contract';
 
 /**
- * What of an input counts in a step's memo key: all of it, nothing (it only judges the result or is told of), or some of its lists with
+ * What of an input counts in a step's memo key: all of it, nothing (it only judges the result, or is only mentioned), or some of its lists with
  * the images that these name.
  */
 export type InputReading = 'all' | 'none' | { lists: readonly string[] };

@@ -67,7 +67,7 @@ test('a run that its budget held enters its group when it is released, and then 
   expect(await stateOf(second)).toBe('queued');
 });
 
-test('a budget warns and is spent once in a month, holds retries too, stops no attempt, and begins anew with the month', async () => {
+test('a budget warns and is spent once in a month, holds retries too, stops no attempt, and starts again with the month', async () => {
   const now = new Date();
   const runId = await submit({ set: { 'prepare.testSeed': 7 } });
   await engine.setBudget('owner:ada', { ...month, gpuHours: 1000 }, ada);

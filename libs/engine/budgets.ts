@@ -85,7 +85,7 @@ export async function removeBudget({ prisma }: EngineContext, scope: BudgetScope
     await lock(tx, projectId);
     const where = { projectId_scope: { projectId, scope } };
     const before = await tx.budget.findUnique({ where });
-    if (before === null) throw new CairnError('not_found', `there is no budget ${scope}; list them with \`cairn budget list\``);
+    if (before === null) throw new CairnError('not_found', `budget ${scope} not found; list the budgets with \`cairn budget list\``);
     await tx.budget.delete({ where });
     await audit(tx, actor, { action: 'budget.remove', target: scope, before: termsOf(before), after: null });
   });

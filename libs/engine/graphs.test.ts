@@ -142,7 +142,7 @@ beforeAll(async () => {
   await harness.playAll(await harness.submit({ recipe: voting }));
 });
 
-/** Plays a run and tells which of its steps were not reused. */
+/** Plays a run and returns which of its steps were not reused. */
 async function made(change: Parameters<Harness['submit']>[0]): Promise<string[]> {
   const runId = await harness.submit(change);
   await harness.playAll(runId);

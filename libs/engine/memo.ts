@@ -52,7 +52,7 @@ async function findResult(run: RunWork, memoKey: string): Promise<WorkArtifact |
   return rows[0] ?? null;
 }
 
-/** The inputs of a step by role, with details for artifacts that it reads in part, and for the one that tells how large a fleet's work is. */
+/** The inputs of a step by role, with details for artifacts that it reads in part, and for the one from which the size of a fleet's work is known. */
 export async function readInputs(run: RunWork, step: WorkStep): Promise<Record<string, KnownInput>> {
   const inputs: Record<string, KnownInput> = {};
   const { reads, fleet } = rulesOf(step);

@@ -184,7 +184,7 @@ export function emit<Type extends EventType>(run: RunWork, type: Type, message: 
   run.pending.events.push({ seq: run.seq, at: new Date(), type, message, data });
 }
 
-/** Tells webhooks about the run when the command ends. */
+/** Announces the run to webhooks when the command ends. */
 export function announceRun<Event extends 'run.ended' | 'gate.judged' | 'budget.reached'>(
   run: RunWork,
   event: Event,

@@ -34,7 +34,7 @@ export async function addSchedule(ctx: EngineContext, request: ScheduleRequest, 
     });
   } catch (error) {
     if (!isUniqueViolation(error)) throw error;
-    throw new CairnError('name_taken', `There is a schedule ${name} already`, {
+    throw new CairnError('name_taken', `Schedule ${name} already exists`, {
       cause: error,
       details: { remedy: `See it with \`cairn schedule show ${name}\`; choose another name, or remove it first.` },
     });

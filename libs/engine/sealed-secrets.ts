@@ -8,7 +8,7 @@ import type { Actor, EngineContext } from './engine.ts';
 export type SecretOwner = { projectId: string; ownerId: string };
 
 type Row = { id: string; projectId: string; ownerId: string };
-/** Authenticated with the secret: whoever can write rows cannot give one row's secret to another. */
+/** Authenticated with the secret: someone who can write rows cannot give one row's secret to another. */
 const identityOf = ({ projectId, ownerId, id }: Row): string => `${projectId} ${ownerId} ${id}`;
 
 /** Stores another secret of a row, sealed. */

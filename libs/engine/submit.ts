@@ -125,7 +125,7 @@ async function enterGroup(tx: Transaction, key: GroupKey | null): Promise<{ plac
 }
 
 /**
- * A digest of what was asked for. Where the request came from is no part of it: a CI job that is repeated may name another page. Fields at
+ * A digest of what was asked for. Where the request came from is not part of it: a CI job that is repeated may name another page. Fields at
  * their defaults are left out, so that a key survives the release that adds one.
  */
 function digestOf({ source: _, labels, group, onNewer, ...asked }: SubmitRequest): string {

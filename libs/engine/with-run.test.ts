@@ -88,7 +88,7 @@ test('what a program left undone when it ended is found and done', async () => {
   const first = await submit();
   const second = await submit();
   expect(await unsettledGroups(harness.ctx)).toEqual([]);
-  // As if the program had ended before it told the group.
+  // As if the program had ended before it notified the group.
   await prisma.run.update({ where: { id: first }, data: { state: 'failed' } });
   expect(await unsettledGroups(harness.ctx)).toEqual([{ projectId: 'default', group }]);
   await Promise.all([1, 2, 3].map(() => settleGroup(harness.ctx, { projectId: 'default', group })));

@@ -15,7 +15,7 @@ type CommentOptions = GateOutcome & {
 /** With these a comment stays below the 65,536 characters that GitHub accepts, whatever was said. */
 const most = { steps: 150, failures: 5, message: 2_000 };
 
-/** How a run is and what became of it, as a comment for a pull request. Text from others is escaped. */
+/** The state and the outcome of a run, as a comment for a pull request. Text from others is escaped. */
 export function runComment(run: RunView, { judgement, refusal, url, page, now }: CommentOptions): string {
   const title = judgement !== null ? `gate ${judgement.verdict}` : refusal !== null ? 'gate not judged' : run.state;
   const name = markdownText(run.name);

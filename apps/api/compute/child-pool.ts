@@ -128,7 +128,7 @@ function done(child: ChildProcess, job: ComputeJob, { maxMemoryBytes, timeoutMs,
   const onAbort = (): void => kill(signal?.reason);
   child.on('message', onMessage).on('exit', onExit).on('error', onError);
   signal?.addEventListener('abort', onAbort, { once: true });
-  // A child that is gone is told by its exit.
+  // The exit event reports a child that is gone.
   child.send(job, () => undefined);
   return promise.finally(() => {
     clearTimeout(timer);

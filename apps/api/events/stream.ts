@@ -94,7 +94,7 @@ export async function* eventStream(options: StreamOptions): AsyncGenerator<strin
   try {
     yield 'retry: 1000\n\n';
     for (const topic of options.resets) {
-      // Read after the subscription: what changes from now on is told by a hint.
+      // Read after the subscription: a later change is announced by a hint.
       const place = topic === 'runs' ? { position: await options.runsPosition() } : {};
       yield frame('reset', JSON.stringify({ topic, ...place }), positions);
     }

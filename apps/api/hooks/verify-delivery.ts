@@ -12,7 +12,7 @@ export type Delivery = {
   nowMs: number;
 };
 
-/** A right signature, with what tells the delivery from others; or what is wrong, without what would have been right. */
+/** A valid signature, with what identifies the delivery; or what is wrong, without the expected value. */
 export type Verification = { key: string; replayKey: string | null; eventName: string | null } | { wrong: string };
 
 export const bodyDigest = (body: Buffer): string => createHash('sha256').update(body).digest('hex');
@@ -29,7 +29,7 @@ const verifiers: Record<HookProvider, (delivery: Delivery) => Verification> = {
 };
 
 /**
- * The signature covers the body alone, so whoever has seen a delivery can send it again under another id: the body's digest tells deliveries
+ * The signature covers the body alone, so anyone who has seen a delivery can send it again under another id: the body's digest distinguishes deliveries
  * apart too. https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
  */
 function verifyGithub({ headers, body, secrets }: Delivery): Verification {

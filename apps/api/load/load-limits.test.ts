@@ -23,7 +23,7 @@ test('callers share a read that is still waiting for its turn, and a caller afte
   expect(await read()).toBe(2);
 });
 
-test('a failed read fails for all callers that share it, and the next read starts anew', async () => {
+test('a failed read fails for all callers that share it, and the next read starts again', async () => {
   const reads = createSharedReads(createGate({ name: 'reads', concurrency: 1, waiting: 100, waitMs: 60_000 }));
   await expect(reads('key', () => Promise.reject(new Error('away')))).rejects.toThrow('away');
   expect(await reads('key', async () => 'here')).toBe('here');

@@ -97,7 +97,7 @@ test('an evaluation is found by whatever names it, and shows its score with the 
   });
 });
 
-test('what names no evaluation is refused with what to name instead', async () => {
+test('a reference that does not name an evaluation is refused with what to name instead', async () => {
   const runId = await harness.submit({ name: 'several' });
   const search = await harness.step(runId, 'search');
   await prisma.step.updateMany({ where: { runId, name: 'evaluate' }, data: { name: 'A-evaluate', state: 'active' } });

@@ -25,7 +25,7 @@ const maxRemembered = 1_000;
 const description =
   'For code hosts and other programs, without a token: the signature proves the sender. GitHub signs with X-Hub-Signature-256; GitLab with ' +
   'webhook-signature, or it sends the secret as X-Gitlab-Token; all others sign as Standard Webhooks says. Whatever it starts or ignores, a ' +
-  'rightly signed delivery is answered with success, because code hosts switch off webhooks that fail; `outcome` and `reason` say what became of it.';
+  'rightly signed delivery is answered with success, because code hosts switch off webhooks that fail; `outcome` and `reason` say what was done with it.';
 
 export function hookRoutes(app: App, { engine, load, bounds, metrics, log }: ApiDeps): void {
   const bodies = createBodyBudget(budget);
@@ -53,7 +53,7 @@ export function hookRoutes(app: App, { engine, load, bounds, metrics, log }: Api
       // Before a byte of the body is read.
       preParsing: async (request, reply, payload) => {
         const name = safeName.safeParse((request.params as { trigger: unknown }).trigger);
-        if (!name.success) throw new CairnError('not_found', 'There is no such trigger; its address ends with its name');
+        if (!name.success) throw new CairnError('not_found', 'Trigger not found; the address ends with the name of a trigger');
         request.trigger = await load.firstReads(`trigger ${name.data}`, () => engine.findTrigger(name.data));
         const memory = bodies.open(request.ip);
         request.onBodyBytes = (bytes) => memory.take(bytes);
@@ -133,7 +133,7 @@ export function createBodyBudget({ totalBytes, addressBytes }: BodyBudgetOptions
         take(bytes: number): void {
           const own = byAddress.get(address) ?? 0;
           if (taken + bytes > totalBytes || own + bytes > addressBytes)
-            throw new CairnError('rate_limited', 'Other deliveries are still being received, and take the memory for them', {
+            throw new CairnError('rate_limited', 'Too many deliveries are being received at the same time', {
               details: { retryAfterSeconds: 5 },
             });
           taken += bytes;

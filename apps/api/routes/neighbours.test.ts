@@ -59,7 +59,7 @@ test('the results of a query are right, wrong or missed, with label, shard and t
   expect(alone.queries[0]).toMatchObject({ otherItems: null, missed: [], missedTotal: 0, query: { queryId: 'query-b', before: null } });
 });
 
-test('queries are counted by their average precision, and an evaluation tells what it was made from', async () => {
+test('queries are counted by their average precision, and an evaluation says what it was made from', async () => {
   const counted = scoreDistribution.parse((await get('distribution', { of: 'later', against: 'earlier' })).json);
   expect(counted).toMatchObject({ queries: 2 });
   // 1 / 3 lies in the seventh step of 0.05, 2 / 3 in the fourteenth, 1 in the last.

@@ -76,7 +76,7 @@ describe('POST /v1/runs', () => {
       expect(await call('submitter', 'POST', '/v1/runs', { body: { ...submission(), ...wrong } })).toMatchObject({ status: 400 });
   });
 
-  test('keeps a key whoever repeats it from another page of CI, and refuses the keys of the service', async () => {
+  test('keeps a key that is repeated from another page of CI, and refuses the keys of the service', async () => {
     const body = submission();
     const source = { provider: 'other', repository: 'r', commit: 'abcdef0', ref: 'main', pullRequest: null, url: null };
     const headers = { 'idempotency-key': 'of-a-job' };

@@ -65,7 +65,7 @@ export function scheduleRoutes(app: App, { engine, prisma, admission }: ApiDeps)
       schema: {
         operationId: 'getSchedule',
         tags,
-        summary: 'Show a schedule, its next times, and what became of its last run',
+        summary: 'Show a schedule, its next times, and the outcome of its last run',
         params: nameParams,
         response: { 200: scheduleView, ...problems },
       },

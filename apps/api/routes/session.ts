@@ -33,7 +33,7 @@ export function sessionRoutes(app: App, { prisma, load }: ApiDeps): void {
       },
     },
     async (request, reply) => {
-      // A page of another site must not sign a visitor in; programs that are no browsers name no site.
+      // A page of another site must not sign a visitor in; programs other than browsers send no such header.
       const isBrowser = request.headers['sec-fetch-site'] !== undefined || request.headers.origin !== undefined;
       if (isBrowser) refuseOtherSites(request);
       const credential = { kind: 'token', secret: request.body.token } as const;

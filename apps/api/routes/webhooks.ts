@@ -139,7 +139,7 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
       schema: {
         operationId: 'listWebhookDeliveries',
         tags,
-        summary: 'List the messages of a webhook and what came of them, newest first',
+        summary: 'List the messages of a webhook and their outcomes, newest first',
         description: 'Those that ended are kept for 30 days, and at most 10,000 of them.',
         params: nameParams,
         querystring: outgoingDeliveryListQuery,
@@ -159,7 +159,7 @@ export function webhookRoutes(app: App, { engine, prisma }: ApiDeps): void {
       schema: {
         operationId: 'getWebhookDelivery',
         tags,
-        summary: 'Show what came of a message',
+        summary: 'Show the outcome of a message',
         params: deliveryParams,
         response: { 200: outgoingDeliveryView, ...problems },
       },
@@ -274,7 +274,7 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
       schema: {
         operationId: 'removeCodeHost',
         tags,
-        summary: 'Remove a code host and the reports that wait for it; what it was told stays there',
+        summary: 'Remove a code host and the reports that wait for it; reports already sent stay there',
         params: nameParams,
         response: { 204: z.null().describe('Removed.'), ...problems },
       },
@@ -292,7 +292,7 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
       schema: {
         operationId: 'listReports',
         tags,
-        summary: 'List the reports to a code host and what came of them, newest first',
+        summary: 'List the reports to a code host and their outcomes, newest first',
         description: 'One for each commit and recipe, and one for each pull request; what is newer replaces what was not sent yet.',
         params: nameParams,
         querystring: outgoingDeliveryListQuery,

@@ -1,4 +1,4 @@
-import { type StubApi, startStubApi } from '@cairn/client/testing';
+import { idFor, type StubApi, startStubApi } from '@cairn/client/testing';
 import { type RecipeInput, recipe } from '@cairn/contract';
 import { loadRecipes } from '@cairn/engine';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -31,4 +31,27 @@ test('a recipe is shown as YAML that parses to the same recipe, below a line for
   const { out } = await runTestCli(['recipe', 'show', 'SER101ibn'], { url: api.url });
   expect(out.split('\n')[0]).toBe(`# yaml-language-server: $schema=${api.url}/recipe.schema.json`);
   expect(recipe.parse(parse(out))).toEqual((await loadRecipes()).get('SER101ibn')?.recipe);
+});
+
+test('models is a table with a column for each score, empty where a model has none, and leaves the counts to --json', async () => {
+  const model = {
+    id: idFor('mdl', 1),
+    name: 'mini',
+    version: 5,
+    owner: 'ada',
+    artifacts: {},
+    runId: idFor('run', 1),
+    createdAt: '2026-01-02T03:04:05.000Z',
+  };
+  const metrics = { mapAt100: 0.597, mapAt100Low: 0.551, mapAt100High: 0.64, mapAt100Public: 0.61, indexImages: 682, trainedEpochs: 2.5 };
+  const items = [
+    { ...model, metrics },
+    { ...model, id: idFor('mdl', 2), version: 12, metrics: { mapAt100: 0.04 } },
+  ];
+  api.on('GET', '/v1/models', () => ({ items, nextCursor: null }));
+  const [titles, ...rows] = (await runTestCli(['models'], { url: api.url })).out.trimEnd().split('\n');
+  expect(titles).toMatch(/^model {3}version {23}mAP@100 {3}mAP@100 public {3}created +run$/);
+  expect(rows[0]).toMatch(/^mini {10}5 {3}59\.7 % \(95 %: 55\.1 to 64\.0\) {11}61\.0 % {3}\S/);
+  expect(rows[1]).toMatch(/^mini {9}12 {25}4\.0 % {20}\S/);
+  expect(JSON.parse((await runTestCli(['models', '--json'], { url: api.url })).out).items[0].metrics).toEqual(metrics);
 });

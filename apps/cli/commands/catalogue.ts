@@ -15,7 +15,7 @@ export function addCatalogueCommands({ program, action }: Registrar): void {
     .action(action(listModels));
   models
     .command('pull <model>')
-    .description('downloads a version, such as landmark@production: ONNX, weights as safetensors, its card; repeated, it goes on')
+    .description('downloads a version, such as landmark@production: ONNX, weights as safetensors, its card; when run again, it continues')
     .option('--out <folder>', 'the folder to create or to complete (default: NAME-VERSION)')
     .action(action(pull));
   models

@@ -26,10 +26,10 @@ export function addCodeHosts({ program, action }: Registrar): void {
     .description('replaces the token; reports that failed are sent with it at once')
     .requiredOption(...tokenFile)
     .action(action(replaceToken));
-  withDeliveries(host.command('deliveries <name>').description('lists the reports and what came of them, newest first')).action(
+  withDeliveries(host.command('deliveries <name>').description('lists the reports and their outcomes, newest first')).action(
     action(deliveries),
   );
-  host.command('remove <name>').description('removes a code host; what it was told stays there').action(action(remove));
+  host.command('remove <name>').description('removes a code host; reports already sent stay there').action(action(remove));
 }
 
 type AddOptions = { provider: CodeHostProvider; api: string; repositories: string[]; tokenFile: string };

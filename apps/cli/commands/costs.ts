@@ -46,7 +46,7 @@ export function addCosts({ program, action }: Registrar): void {
     .command('set <scope>')
     .description('sets or changes the budget of owner:NAME or label:KEY=VALUE (for admins)')
     .requiredOption('--hours <hours>', 'GPU-hours; 0 holds every new run', positiveNumber)
-    .addOption(new Option('--per <period>', 'a calendar month of UTC, or all in all').choices(budgetPeriod.options).default('month'))
+    .addOption(new Option('--per <period>', 'a calendar month of UTC, or without a period').choices(budgetPeriod.options).default('month'))
     .option('--warn <percent>', 'needs attention from this share on', wholeNumber(1, 100), 80)
     .action(action(setBudget));
   budget.command('remove <scope>').description('removes a budget; runs that it held stay held (for admins)').action(action(removeBudget));

@@ -63,7 +63,7 @@ async function listDatasets({ ui, signal, client, cli }: Session): Promise<undef
 
 /**
  * The service reads the places itself: a path is made absolute here. What follows the `?` of an address says how its storage is reached: it
- * is no part of the dataset, but of the address that a service of the caller's home is allowed to read.
+ * is not part of the dataset, but of the address that a service of the caller's home is allowed to read.
  */
 async function addDataset(session: Session, name: string, given: string | undefined, options: AddOptions): Promise<undefined> {
   const { signal, client } = session;

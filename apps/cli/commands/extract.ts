@@ -42,17 +42,17 @@ export function addExtract({ program, action }: Registrar): void {
     .description('extracts the features of a list of images on this machine, without the service; the same command continues after a kill')
     .requiredOption('--model <file>', 'an exported model, model.onnx')
     .requiredOption('--list <file>', 'a list (Parquet with image_id), or a text file with an id in each line')
-    .requiredOption('--source <place>', 'the images: train/, index/ or test/ in a folder, at s3://bucket/prefix, or https:// (tars)')
+    .requiredOption('--source <location>', 'the images: train/, index/ or test/ in a folder, at s3://bucket/prefix, or https:// (tars)')
     .addOption(
       new Option('--kind <kind>', 'a tree a/b/c/id.jpg, or the official tars (default: tars at an address, otherwise folder)').choices([
         'folder',
         'tars',
       ]),
     )
-    .requiredOption('--out <place>', 'the feature set: a folder, or s3://bucket/prefix')
+    .requiredOption('--out <location>', 'the feature set: a folder, or s3://bucket/prefix')
     .option('--devices <devices>', 'cpu, cpu:N for N processes, or GPUs: cuda:0, cuda:0-7, cuda:0,2 (default: cpu)', devices)
-    .option('--image-size <pixels>', 'the side of the images, for a model that does not tell it', wholeNumber(8, 4096))
-    .addOption(new Option('--preprocessing <name>', 'for a model that does not tell it').choices(preprocessing.options))
+    .option('--image-size <pixels>', 'the side of the images, for a model without it in its metadata', wholeNumber(8, 4096))
+    .addOption(new Option('--preprocessing <name>', 'for a model without it in its metadata').choices(preprocessing.options))
     .option('--batch <count>', 'images per call of ONNX Runtime', wholeNumber(1, 1024), 32)
     .option('--threads <count>', 'CPU threads of ONNX Runtime in each process', wholeNumber(1, 128), 1)
     .option('--shard-rows <count>', 'images of a shard: a kill loses at most those that are under way', wholeNumber(1, 1_000_000), 4096)

@@ -29,7 +29,7 @@ export function addLocalMatching(command: Command): void {
   command
     .option(
       '--local-matching <matcher>',
-      'at last: reorders the first images by the points that they share with the query: sift, or an ONNX matcher by its path',
+      'finally, reorders the first images by the points that they share with the query: sift, or an ONNX matcher by its path',
     )
     .option('--query-images <folder>', 'with it: the images of the queries, as a/b/c/ID.jpg')
     .option('--index-images <folder>', 'with it: the images of the index, as a/b/c/ID.jpg')

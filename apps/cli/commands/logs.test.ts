@@ -1,7 +1,9 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { anAttempt, aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
-import type { LogStream } from '@cairn/contract';
-import { runListItem } from '@cairn/contract';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type LogStream, runListItem } from '@cairn/contract';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { createStyle } from '../output/style.ts';
 import { runTestCli } from '../testing/test-cli.ts';
 import { createLogPrinter } from './logs.ts';
@@ -85,5 +87,48 @@ describe('cairn logs', () => {
     const { code, err } = await logs('385');
     expect(code).toBe(2);
     expect(err).toBe('error: mini-1 has no step "385"; did you mean "384"?\nhint: Its steps are prepare, 384.\n');
+  });
+});
+
+describe('cairn tensorboard', () => {
+  let api: StubApi;
+  beforeEach(async () => {
+    api = await startStubApi();
+  });
+  afterEach(() => api.close());
+
+  test('tensorboard downloads the event files of each attempt at a stage', async () => {
+    const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
+    onTestFinished(() => rm(out, { recursive: true }));
+    const attempt = idFor('att', 1);
+    api.on('GET', '/v1/runs', () => ({ items: [runListItem.parse(aRun())], nextCursor: null, total: 1 }));
+    api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: '384', kind: 'train' })] }));
+    api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt({ id: attempt, ordinal: 2 })] }));
+    api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({
+      items: [{ name: 'events.1', bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }],
+    }));
+    api.on('GET', '/v1/attempts/[^/]+/tensorboard/events.1', () => ({ curves: 1 }));
+    const { code, out: printed } = await runTestCli(['tensorboard', 'mini-1', '--out', out], { url: api.url });
+    expect([code, printed]).toEqual([0, `1 file in ${out}. View them with \`tensorboard --logdir ${out}\`.\n`]);
+    expect(await readFile(join(out, '384/attempt-2/events.1'), 'utf8')).toBe('{"curves":1}');
+  });
+
+  test.each([
+    ['a step', '..', 'events.1'],
+    ['a step of folders', 'a/../../..', 'events.1'],
+    ['a file', '384', '../../../events.1'],
+    ['a hidden file', '384', '.bashrc'],
+  ])('tensorboard writes nothing outside of its folder, whatever name a service sends: %s', async (_, step, name) => {
+    const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
+    onTestFinished(() => rm(out, { recursive: true }));
+    api.on('GET', '/v1/runs', () => ({ items: [runListItem.parse(aRun())], nextCursor: null, total: 1 }));
+    api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: step, kind: 'train' })] }));
+    api.on('GET', '/v1/runs/[^/]+/steps/.*attempts', () => ({ items: [anAttempt()] }));
+    api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({ items: [{ name, bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }] }));
+    api.on('GET', '/v1/attempts/[^/]+/tensorboard/.*', () => ({ curves: 1 }));
+    const { code, err } = await runTestCli(['tensorboard', 'mini-1', '--out', join(out, 'a', 'b')], { url: api.url });
+    expect(code).not.toBe(0);
+    expect(err).toMatch(/not a valid name or id|lead out of|without a folder/);
+    expect(await readdir(out)).toEqual([]);
   });
 });

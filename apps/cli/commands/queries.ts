@@ -49,7 +49,7 @@ async function queries({ ui, signal, client }: Session, text: string, options: Q
   const api = await client();
   const named = async (reference: string): Promise<string> => {
     if (evaluationReference.safeParse(reference).success) return withRunId(api, reference, signal);
-    throw new CairnError('invalid_request', `${reference} names no evaluation`, {
+    throw new CairnError('invalid_request', `${reference} does not name an evaluation`, {
       details: { remedy: 'Use RUN, RUN/STEP, MODEL@VERSION or an id.' },
     });
   };

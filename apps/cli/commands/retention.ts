@@ -28,7 +28,7 @@ export function addRetention({ program, action }: Registrar): void {
   program
     .command('gc')
     .description('applies the retention policy, and removes artifacts that no run refers to and the remains of ended attempts')
-    .option('--dry-run', 'only says what would go and what would stay, and why')
+    .option('--dry-run', 'only shows what would be removed and what would be kept, and why')
     .option('--older-than <hours>', 'keeps what is newer', positiveNumber, 24)
     .action(action(gc));
 }

@@ -36,7 +36,7 @@ export function addScheduleCommands({ program, action }: Registrar): void {
   schedule.command('list', { isDefault: true }).description('lists the schedules').action(action(list));
   schedule
     .command('show <name>')
-    .description('shows a schedule, its next five times, and what became of its last run')
+    .description('shows a schedule, its next five times, and the outcome of its last run')
     .action(action(show));
   schedule.command('pause <name>').description('starts nothing until it is resumed').action(action(pause));
   schedule.command('resume <name>').description('continues with the next time').action(action(resume));

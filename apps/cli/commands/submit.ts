@@ -37,8 +37,8 @@ export function addSubmit({ program, action }: Registrar): void {
     .option('--timeout <time>', 'with --wait: stops waiting after this time, such as 90m, 12h or 3d; the run continues', duration)
     .option('--dry-run', 'only shows the plan: what would run, what would be reused, and why');
   withRunGate(command)
-    .option('--comment-file <file.md>', 'with --wait: writes what became of the run and its gate as Markdown')
-    .option('--outputs <file>', 'with --wait: appends CAIRN_RUN, CAIRN_RUN_ID, CAIRN_STATE and CAIRN_VERDICT, a NAME=VALUE a line')
+    .option('--comment-file <file.md>', 'with --wait: writes the outcome of the run and its gate as Markdown')
+    .option('--outputs <file>', 'with --wait: appends CAIRN_RUN, CAIRN_RUN_ID, CAIRN_STATE and CAIRN_VERDICT, one NAME=VALUE per line')
     .action(action(submit));
   withSubmission(program.command('plan').description('shows what a submission would run and what it would reuse, and why')).action(
     action(plan),
@@ -66,7 +66,7 @@ export function withRecipe(command: Command): Command {
 function withContext(command: Command): Command {
   const group = 'a concurrency group: one run of it runs at a time, and of those that wait only the newest does';
   return withLabels(command, group).addOption(
-    new Option('--on-newer <policy>', 'what becomes of this run when a newer one enters its group: it ends first, or is cancelled')
+    new Option('--on-newer <policy>', 'what happens to this run when a newer one enters its group: it ends first, or is cancelled')
       .choices(onNewer.options)
       .default('queue'),
   );

@@ -37,7 +37,7 @@ export function addTriggers({ program, action }: Registrar): void {
     .option('--pull-request-label <label>', 'only pull requests with such a label (repeatable)', collect)
     .option('--group <name>', 'the concurrency group, with {trigger}, {repository}, {event}, {subject} (default: {trigger}-{subject})')
     .option('--no-group', 'its runs do not wait for each other')
-    .addOption(new Option('--on-newer <policy>', 'what becomes of a run when a newer one enters its group').choices(['queue', 'cancel']));
+    .addOption(new Option('--on-newer <policy>', 'what happens to a run when a newer one enters its group').choices(['queue', 'cancel']));
   withRunGate(added).action(action(add));
   trigger.command('list', { isDefault: true }).description('lists the triggers').action(action(list));
   trigger.command('show <trigger>').description('shows a trigger').action(action(show));
@@ -45,7 +45,7 @@ export function addTriggers({ program, action }: Registrar): void {
   trigger
     .command('rotate <trigger>')
     .description('makes a new secret and prints it, once')
-    .option('--keep-hours <hours>', 'accepts the earlier secret for so long, 0 to 168', positiveNumber, 24)
+    .option('--keep-hours <hours>', 'accepts the earlier secret for this long, 0 to 168', positiveNumber, 24)
     .action(action(rotate));
   trigger
     .command('deliveries <trigger>')

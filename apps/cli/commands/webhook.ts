@@ -31,7 +31,7 @@ export function addWebhooks({ program, action }: Registrar): void {
     .description('makes a new secret and prints it, once; for a day messages carry a signature of the old one too')
     .action(action(rotate));
   webhook.command('test <name>').description('sends the event webhook.test and waits for the answer').action(action(test));
-  withDeliveries(webhook.command('deliveries <name>').description('lists messages and what came of them, newest first')).action(
+  withDeliveries(webhook.command('deliveries <name>').description('lists messages and their outcomes, newest first')).action(
     action(deliveries),
   );
   webhook.command('resend <name> <delivery>').description('sends a message again, with the same webhook-id').action(action(resend));
@@ -70,7 +70,7 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   return undefined;
 }
 
-/** What waits for a receiver, and what came of its newest delivery. */
+/** What waits for a receiver, and the outcome of its newest delivery. */
 export function figures({ pending, newest }: Pick<WebhookView, 'pending' | 'newest'>, ui: Ui, now: Date): string[] {
   if (newest === null) return [String(pending), 'nothing sent yet'];
   return [String(pending), `${painted(newest.state, ui)} ${formatAgo(newest.endedAt ?? newest.answer?.at ?? newest.createdAt, now)}`];

@@ -67,7 +67,7 @@ export async function openServiceHome(path: string): Promise<ServiceHome> {
 
 async function makeServiceHome(path: string): Promise<ServiceHome> {
   // initdb builds a shell command of it, which cannot hold a line break.
-  if (/[\r\n]/.test(path)) throw new Error('its path has a line break, and PostgreSQL starts in none that has one');
+  if (/[\r\n]/.test(path)) throw new Error('its path has a line break, and PostgreSQL cannot start in such a folder');
   const logs = join(path, 'logs');
   await makeFolder(logs);
   await chmod(path, 0o700);

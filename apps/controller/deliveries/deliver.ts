@@ -17,7 +17,7 @@ export type DeliveryParts = Pick<ControllerParts, 'ctx' | 'publicUrl'> & {
 const limitMs = 45_000;
 
 /**
- * Tries to send one delivery, and records what came of it. Any controller may: the row decides who does, and one that was paused for longer
+ * Tries to send one delivery, and records the outcome. Any controller may: the row decides who does, and one that was paused for longer
  * than its lease records nothing.
  */
 export async function deliver(parts: DeliveryParts, due: DueDelivery, signal: AbortSignal): Promise<void> {

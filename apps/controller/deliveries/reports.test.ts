@@ -147,7 +147,7 @@ test('an outage of hours, errors and rate limits delay reports and nothing else;
   expect(requests.length).toBeLessThan(60);
   await harness.engine.cancelRun(runId, ada, 'a newer one');
   expect(await harness.run(runId)).toMatchObject({ state: 'cancelled' });
-  // A limit, as GitHub tells it: everything for this host waits until then.
+  // A limit, as GitHub reports it: everything for this host waits until then.
   const reset = Math.ceil(sender.clock().getTime() / 1000) + 5_400;
   host.fault = (_, response) => {
     const headers = { 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': String(reset) };
@@ -192,7 +192,7 @@ test('a newer push takes over the comment of its pull request, and what an older
   expect(host.statuses.filter(({ commit }) => commit === older.source.commit).at(-1)).toMatchObject({ state: 'error' });
 });
 
-test('GitLab gets the same, and a state that it has already is no failure', async () => {
+test('GitLab gets the same, and a state that it already has is not a failure', async () => {
   const gitlab = await startGitLab(token);
   await addHost('gitlab', gitlab.url, ['group/sub/landmarks']);
   const sender = openSender(harness);

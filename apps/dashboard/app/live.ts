@@ -34,7 +34,7 @@ export type Live = {
   follow: (topics: readonly string[]) => () => void;
   status: () => LiveStatus;
   onStatus: (listener: () => void) => () => void;
-  /** Tells the other tabs that someone signed in or out here. */
+  /** Notifies the other tabs that someone signed in or out here. */
   announceSession: () => void;
   /** Takes part in the shared stream until the returned function is called: for as long as someone is signed in. */
   start: () => () => void;
@@ -47,7 +47,7 @@ const maxTopics = 50;
 
 /**
  * One event stream a browser, whatever the number of its tabs: browsers open at most six connections to a server, and each stream holds
- * one. The tab that holds the lock `cairn-events` has the stream and tells the others what arrives. Each followed topic is a shared lock
+ * one. The tab that holds the lock `cairn-events` has the stream and passes on to the others what arrives. Each followed topic is a shared lock
  * too, so that the browser itself forgets the topics of a closed tab. Without locks (they need https or localhost), each tab has a stream.
  *
  * @param onMessage called in every tab

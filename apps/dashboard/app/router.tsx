@@ -52,7 +52,7 @@ const runs = createRoute({
   path: 'runs',
   validateSearch: runsSearch,
   loaderDeps: ({ search }) => filterOf(search),
-  // Starts with the code of the page, not after it; the page shows what becomes of it.
+  // Starts with the code of the page, not after it; the page shows whether it arrives.
   loader: ({ context, deps }) => void context.queries.prefetchQuery(runsQuery(context.client, deps)),
   component: lazyRouteComponent(() => import('../pages/runs/runs-page.tsx'), 'RunsPage'),
 });

@@ -2,7 +2,7 @@ import type { AttemptState, AttentionKind, RunState, RunVerdict, StepState } fro
 import type { LiveStatus } from '../app/live.ts';
 import type { IconName } from './icon.tsx';
 
-/** How a state is shown: a colour is never all that tells it. */
+/** How a state is shown: never by a colour alone. */
 export type Look = { label: string; icon: IconName; colour: 'gray' | 'blue' | 'green' | 'red' | 'orange' | 'violet' };
 
 export const runLooks = {

@@ -195,7 +195,7 @@ test('an old GPU beside as many new ones as are used refuses nothing, nor does i
 test.each([
   ['fails', 'echo "NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver." >&2; exit 9'],
   ['says something else', 'echo No devices were found'],
-])('an nvidia-smi that %s is told and stops nothing', async (_, script) => {
+])('an nvidia-smi that %s is reported and stops nothing', async (_, script) => {
   const { told, end } = await openWithGpus('extract', 1, script);
   expect(told).toContain('nvidia-smi does not describe the GPUs: ');
   expect(end).not.toMatchObject({ code: 'invalid_configuration' });

@@ -75,7 +75,7 @@ export type Ledger = {
   commits: ReadonlyMap<number, ShardCommit>;
 };
 
-/** The shards of a plan and what became of them, in the place of the control plane: one process claims, and commits are objects. */
+/** The shards of a plan and their states, in place of the control plane: one process claims, and commits are objects. */
 export async function openLedger(store: ObjectStore, prefix: string, plan: AlonePlan, signal: AbortSignal): Promise<Ledger> {
   const { images, shardRows } = plan;
   const shards = Math.ceil(images / shardRows);

@@ -37,7 +37,7 @@ test('an extraction has every id of its list once, says what it left out, and is
 test.each<[string, () => Promise<Partial<AloneJob>>, string, RegExp]>([
   ['a folder of other files in --out', async () => ({ out: { ...world.jobOf('').out, prefix: 'images' } }), 'name_taken', /not empty/],
   ['a model that is none', async () => ({ model: await fileOf('no model') }), 'model_mismatch', /is not an ONNX file/],
-  ['a model that tells nothing', async () => ({ imageSize: null }), 'model_mismatch', /add --image-size/],
+  ['a model without metadata', async () => ({ imageSize: null }), 'model_mismatch', /add --image-size/],
   ['a model of another size', async () => ({ imageSize: 16 }), 'model_mismatch', /takes .* images of side 8, not/],
   ['a list that is not there', async () => ({ list: '/nowhere/none.txt' }), 'missing_file', /none.txt does not exist/],
   [

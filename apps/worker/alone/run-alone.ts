@@ -100,7 +100,7 @@ async function factsOf({ model, imageSize, preprocessing }: AloneJob): Promise<O
   const missing = [...(facts.imageSize === null ? ['--image-size'] : []), ...(facts.preprocessing === null ? ['--preprocessing'] : [])];
   throw new CairnError(
     'model_mismatch',
-    `The model ${model} does not tell how it takes images, as those that Cairn exports: add ${missing.join(' and ')}`,
+    `The model ${model} has no metadata that says how it takes images: add ${missing.join(' and ')}`,
   );
 }
 

@@ -12,7 +12,7 @@ const rangesAhead = 3;
 type Fetch = { range: TarRange; bytes: Promise<Buffer>; left: number; stop: AbortController };
 
 /**
- * Reads images of a source. Images in tars are read by ranges: {@link ImageReader.plan} tells which come next, and the following ranges are
+ * Reads images of a source. Images in tars are read by ranges: {@link ImageReader.plan} says which come next, and the following ranges are
  * under way while one is decoded. Each answer must be of the file that the list was made of, and each image behind a tar header of its size.
  */
 export function openSourceReader({ source, path: root }: Remote, mostBytes = largestImageBytes): ImageReader {
@@ -93,7 +93,7 @@ export function openSourceReader({ source, path: root }: Remote, mostBytes = lar
     }
   }
 
-  /** An emptied prefix is no fault of its images. */
+  /** An emptied prefix is not a fault of its images. */
   async function requireFolderOf(path: string, signal?: AbortSignal): Promise<void> {
     if (source.list === null) return;
     const folder = pathOf(path.split('/')[0] ?? '');

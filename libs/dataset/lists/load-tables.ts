@@ -85,7 +85,7 @@ type ReadTarOptions = { gate: FileGate; signal?: AbortSignal | undefined; withMd
 type ReadTar = {
   entry: TarIndexEntry['tars'][number];
   changedMs: number;
-  /** As registered: its md5, or what object storage tells of it. */
+  /** As registered: its md5, or what object storage reports for it. */
   digest: string;
   /** Adds its images to the table tar_member. */
   store: (database: Database) => Promise<void>;

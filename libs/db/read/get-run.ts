@@ -99,7 +99,7 @@ async function gateOf(db: Transaction, { id, gate, gateState, gateGeneration, ga
   if (gate === null) return null;
   const state = readColumn(runGateState, gateState, `run ${id} gate_state`);
   return {
-    // The column also has the token of whoever submitted it.
+    // The column also has the token of the user who submitted it.
     ...readColumn(z.object(runGate.shape), gate, `run ${id} gate`),
     state,
     problem: gateProblem,

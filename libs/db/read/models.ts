@@ -119,7 +119,7 @@ export async function findSearchableModel(db: Transaction, projectId: string, re
   if (made === null || onnx === null || index === null) {
     throw new CairnError(
       'invalid_request',
-      `${name} cannot be searched with: it was registered without ${index === null ? 'features of an index' : 'an exported model'}`,
+      `The model ${name} cannot be used to search: it was registered without ${index === null ? 'features of an index' : 'an exported model'}`,
       {
         details: { remedy: 'Choose a version whose run exports one model and extracts an index with it.' },
       },

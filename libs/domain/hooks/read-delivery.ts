@@ -11,7 +11,7 @@ import {
   standardDelivery,
 } from '@cairn/contract';
 
-/** A delivery in the terms of Cairn, whoever sent it. */
+/** A delivery in the terms of Cairn, from any sender. */
 export type HookEvent = {
   /** `push`, `tag`, `pull_request`, or an event of the sender's own. */
   event: string;

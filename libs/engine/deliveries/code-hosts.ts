@@ -40,7 +40,7 @@ export async function replaceCodeHostToken(ctx: EngineContext, name: string, tok
   });
 }
 
-/** Removes a code host with what waits for it and its log. What it was told stays there. */
+/** Removes a code host with what waits for it and its log. Reports already sent stay there. */
 export async function removeCodeHost(ctx: EngineContext, name: string, actor: Actor): Promise<void> {
   await inTransaction(ctx.prisma, async (tx) => {
     const { id, provider, url, repositories } = await requireCodeHost(tx, name, actor);

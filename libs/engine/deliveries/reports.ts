@@ -7,7 +7,7 @@ export const reportBody = z.object({
   repository: repositoryPath,
   commit: z.string(),
   pullRequest: z.number().int().nullable(),
-  /** What the commit status is called, and what tells the comment from those of other recipes: the trigger, the schedule or the recipe. */
+  /** What the commit status is called, and what distinguishes the comment from those of other recipes: the trigger, the schedule or the recipe. */
   context: z.string(),
 });
 export type ReportBody = z.infer<typeof reportBody>;

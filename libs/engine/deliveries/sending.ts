@@ -82,7 +82,7 @@ export type DeliveryOutcome =
 /** Characters of a recorded answer. */
 const maxMessage = 1_000;
 
-/** Records what came of a try. False when the delivery was claimed again or removed meanwhile: then nothing is recorded. */
+/** Records the outcome of a try. False when the delivery was claimed again or removed meanwhile: then nothing is recorded. */
 export async function recordDelivery(
   prisma: PrismaClient,
   { id, attempts, version, target }: ClaimedDelivery,

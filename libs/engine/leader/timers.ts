@@ -87,7 +87,7 @@ const gaveUp = ({ due }: Job, now: Date): ScheduleOutcome => ({
 
 type Served = { schedule: Schedule; timer: Timer; last: ScheduleOutcome; now: Date };
 
-/** Records what became of the run, and sets the next time; nothing when the schedule was paused, removed or served meanwhile. */
+/** Records the outcome of the run, and sets the next time; nothing when the schedule was paused, removed or served meanwhile. */
 async function finish(ctx: EngineContext, lead: Leadership, { schedule, timer, last, now }: Served): Promise<void> {
   const { cron, zone } = schedule;
   const [next] = cron === null ? [] : nextTimes({ cron, zone }, now, 1);

@@ -99,7 +99,7 @@ export async function startAcceptedDeliveries(ctx: EngineContext, signal: AbortS
 }
 
 const keptDays = 7;
-/** The newest of each trigger: whoever knows the address can send wrong ones. */
+/** The newest of each trigger: anyone who knows the address can send wrong ones. */
 const newestRefusals = 1_000;
 const removedTogether = 5_000;
 

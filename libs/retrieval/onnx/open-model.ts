@@ -163,7 +163,7 @@ function checkFeatures(features: Tensor, batch: number, embeddingDim: number, pa
   throw new CairnError('model_mismatch', `The model ${path} returned features of type ${features.type}.`);
 }
 
-/** What an exported model tells of itself; null for what it does not. */
+/** What an exported model's metadata says; null for what is missing. */
 export type ModelFacts = { imageSize: number | null; preprocessing: ReturnType<typeof preprocessing.parse> | null };
 
 /** ModelProto.metadata_props and StringStringEntryProto of onnx.proto, as field numbers. */

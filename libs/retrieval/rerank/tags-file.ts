@@ -78,7 +78,7 @@ async function assertOrigin(parquet: Parquet, path: string, origin: TagsOrigin, 
   const other = Object.entries(origin).find(([what, digest]) => metadata.get(what) !== digest);
   if (other === undefined) return;
   const [what, digest] = other;
-  const found = metadata.get(what) ?? 'a file that does not tell';
+  const found = metadata.get(what) ?? 'a file without that digest';
   const names: Record<string, string> = { index: 'features of the index', references: 'features of the references', list: 'references' };
   throw new CairnError('model_mismatch', `${path} has the tags of other ${names[what]}: of ${found}, not of ${digest}`, {
     details: { remedy: 'Use the tags of a step `tag` with the same inputs as the search.' },

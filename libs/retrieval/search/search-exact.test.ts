@@ -79,7 +79,7 @@ test('queries may be given as vectors', async () => {
   const queries = { ids: ['only'], values: new Float32Array(gallery.slice(0, dim)), dim };
   const { file } = await search(parquet, { queries });
   expect((await readNeighbours(parquet, file.path)).neighbours.get('only')?.imageIds[0]).toBe('g0');
-  await expect(search(parquet, { queries: { ...queries, ids: ['a', 'b'] } })).rejects.toThrow('8 values are no 2 queries of 8');
+  await expect(search(parquet, { queries: { ...queries, ids: ['a', 'b'] } })).rejects.toThrow('8 values do not make 2 queries of 8');
 });
 
 test('a gallery is known by its images, not by their order', () => {

@@ -53,7 +53,7 @@ export async function searchExact(options: SearchExactOptions): Promise<SearchRe
   if (queries.values.length !== queries.ids.length * queries.dim || new Set(queries.ids).size !== queries.ids.length) {
     throw new CairnError(
       'internal',
-      `${queries.values.length} values are no ${queries.ids.length} queries of ${queries.dim}, each id once`,
+      `${queries.values.length} values do not make ${queries.ids.length} queries of ${queries.dim}, each id once`,
     );
   }
   assertUnitRows(queries.values, queries.dim, (row) => `The queries: the vector of ${queries.ids[row]}`);

@@ -26,7 +26,7 @@ type Probe = { over: Promise<void>; end: () => void };
 
 type Breaker = {
   /**
-   * Waits until the source may be asked. The caller then reports what became of it: `succeeded`, or `failed` or `left` with the probe.
+   * Waits until the source may be asked. The caller then reports the outcome: `succeeded`, or `failed` or `left` with the probe.
    *
    * @returns null while the source works
    * @throws BrokenSource when patience ended while another caller was asking; the signal's reason

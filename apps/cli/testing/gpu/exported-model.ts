@@ -39,7 +39,7 @@ export async function drawModel(context: PhaseContext): Promise<DrawnModel> {
   return { backbone, imageSize, weights, list, images: join(context.folder, 'images') };
 }
 
-/** Exports by the real exporter, which compares with PyTorch on the CPU; the path of the ONNX file and what it told. */
+/** Exports by the real exporter, which compares with PyTorch on the CPU; the path of the ONNX file and what it reported. */
 export async function exportModel(
   context: PhaseContext,
   { backbone, imageSize, weights, list, images }: DrawnModel,
@@ -64,6 +64,6 @@ export async function exportModel(
   const lines = (await readFile(config.eventsPath, 'utf8')).trimEnd().split('\n');
   const events: TrainerEvent[] = lines.map((line) => trainerEvent.parse(JSON.parse(line)));
   const told = events.find((event) => event.event === 'exported');
-  if (told === undefined) throw new Error('the exporter told of no model');
+  if (told === undefined) throw new Error('the exporter reported no model');
   return { path: join(folder, 'model.onnx'), cosine: told.cosine, images: told.images, seconds: (performance.now() - began) / 1000 };
 }

@@ -1,6 +1,6 @@
 /**
  * `npm run gpu -- pack|check|report`: what Cairn does on a GPU, on a machine that is there for a quarter of an hour. docs/gpu.md
- * tells how.
+ * describes how.
  */
 const [verb, ...args] = process.argv.slice(2);
 switch (verb) {

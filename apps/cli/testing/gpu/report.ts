@@ -114,7 +114,7 @@ function shown(value: unknown): string {
 /** The page with a part more, the newest first; the heading is made where it is not there. */
 export function withSection(page: string, section: string): string {
   const at = page.indexOf(`${heading}\n`);
-  if (at === -1) return `${page.trimEnd()}\n\n${heading}\n\nOn a machine with one GPU; [gpu.md](gpu.md) tells how.\n\n${section}`;
+  if (at === -1) return `${page.trimEnd()}\n\n${heading}\n\nOn a machine with one GPU; [gpu.md](gpu.md) describes how.\n\n${section}`;
   const first = page.indexOf('\n### ', at);
   const next = page.indexOf('\n## ', at + heading.length);
   const isFirst = first === -1 || (next !== -1 && next < first);

@@ -62,7 +62,7 @@ def checkpoint(arguments: argparse.Namespace) -> object:
     """Writes weights that a stage or an export can start from.
 
     They are those of the initialisation, with running means that fit them: without, the maps of a deep network would overflow in fp16. With
-    --nan one weight is no number.
+    --nan one weight is NaN.
     """
     torch.manual_seed(0)
     net = EmbeddingNet(ModelSettings(backbone=arguments.backbone), arguments.classes).to(_DEVICE).train()

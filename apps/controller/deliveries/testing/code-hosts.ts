@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { answerJson, type Received, startReceiver } from './receiver.ts';
 
 // Mocks of the parts of two code hosts' APIs that reports use, with the paths, fields and status codes of their documentation. They keep what
-// was written, and may be told to fail.
+// was written, and can be set to fail.
 
 type Author = { id: number; type: string };
 export type HostComment = { id: number; pullRequest: number; body: string; user: Author };

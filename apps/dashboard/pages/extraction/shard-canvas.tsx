@@ -71,7 +71,7 @@ function cellOf(width: number, count: number): number {
 
 /**
  * All shards as cells: open ones are empty, those in work have a dot, committed ones are full, with a notch where images were rejected and
- * a ring where it took several tries. The arrow keys move from one to the next, and each is told in words.
+ * a ring where it took several tries. The arrow keys move from one to the next, and each is described in words.
  */
 export function ShardCanvas({ grid, colouring, selected, onSelect }: ShardCanvasProps) {
   const { ref, width } = useElementSize();

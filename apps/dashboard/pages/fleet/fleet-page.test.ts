@@ -42,7 +42,7 @@ test('the fleet shows its machines, who holds places, and what waits and why', a
   expect(await accessibilityFaults(page, [{ colorScheme: 'dark', width: 400 }])).toEqual([]);
 });
 
-test('Ctrl+K jumps to a run and to a page; an admin creates and revokes a token, which the audit log tells, and a viewer sees none of it', async () => {
+test('Ctrl+K jumps to a run and to a page; an admin creates and revokes a token, which the audit log shows, and a viewer sees none of it', async () => {
   const page = await openPage('/models');
   await page.getByRole('heading', { name: 'Models' }).waitFor();
   await page.keyboard.press('Control+k');

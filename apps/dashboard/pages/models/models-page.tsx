@@ -57,7 +57,7 @@ function ModelLineage({ name }: { name: string }) {
     queryKey: [...keys.models, name, 'lineage', version],
     queryFn: ({ signal }) => client.getModelLineage(reference, { signal }),
   });
-  // The table of versions says that there is no such model.
+  // The table of versions says that the model was not found.
   if (lineage.data === undefined) {
     return version === undefined || lineage.error === null ? null : (
       <ProblemNotice error={lineage.error} onRetry={() => void lineage.refetch()} />

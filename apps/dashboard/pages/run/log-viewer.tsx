@@ -50,7 +50,7 @@ export function LogViewer({ run, attempt, stream }: { run: RunView; attempt: Att
     setFollows(true);
     toEnd();
   };
-  /** Whoever scrolls up wants to read there. Rows that turn out lower than expected move the log too, but change its height. */
+  /** Someone who scrolls up wants to read there. Rows that turn out lower than expected move the log too, but change its height. */
   const onScroll = ({ currentTarget: { scrollTop: top, scrollHeight: height } }: UIEvent<HTMLElement>): void => {
     if (top < scrolled.current.top - 1 && height >= scrolled.current.height) setFollows(false);
     scrolled.current = { top, height };

@@ -60,7 +60,7 @@ test('a setting that is changed in the table is in the text, in the address, and
   ).toEqual([]);
 });
 
-test('a run is submitted again with a change: what it runs again is told, a step with a result can be run again, and it is submitted', async () => {
+test('a run is submitted again with a change: it shows what it runs again, a step with a result can be run again, and it is submitted', async () => {
   const runId = await harness.submit({ name: 'base' });
   await harness.playAll(runId);
   const page = await openPage(`/runs/${runId}`);

@@ -16,7 +16,7 @@ environment = work / 'python'
 if not (environment / 'ready').exists():
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', '--system-site-packages', environment], check=True)
     packages = environment / 'lib' / f'python{sys.version_info[0]}.{sys.version_info[1]}' / 'site-packages'
-    # Where this interpreter is itself one of an environment, that one's packages are no system packages.
+    # Where this interpreter is itself one of an environment, that one's packages are not system packages.
     places = dict.fromkeys([sysconfig.get_paths()['purelib'], sysconfig.get_paths()['platlib']])
     (packages / 'machine.pth').write_text('\n'.join(places) + '\n')
     for wheel in (work / 'wheels').glob('*.whl'):

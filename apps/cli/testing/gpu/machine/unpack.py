@@ -57,7 +57,7 @@ def main() -> int:
         return 1
     target.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BufferedReader(Joined(folder, parts), 1 << 20), mode='r|xz') as archive:
-        # Python 3.12 and later want to be told; 3.11 before 3.11.4, as Debian 12 has it, does not know the argument.
+        # Python 3.12 and later want the argument; 3.11 before 3.11.4, as Debian 12 has it, does not know the argument.
         archive.extractall(target, **({'filter': 'fully_trusted'} if hasattr(tarfile, 'fully_trusted_filter') else {}))
     done.write_text(manifest, encoding='utf-8')
     return 0

@@ -33,7 +33,7 @@ type Ended = { events: TrainerEvent[]; config: TrainerConfig; seconds: number };
 
 /**
  * A stage that is killed in the middle and goes on ends with the very weights of one that was not; SIGTERM leaves a checkpoint
- * within the grace; a weight that is no number ends the stage with the ids of the batch.
+ * within the grace period; a NaN weight ends the stage with the ids of the batch.
  */
 export async function exactness(context: PhaseContext): Promise<void> {
   const sizes = context.isDry ? toy : full;
@@ -70,7 +70,7 @@ export async function exactness(context: PhaseContext): Promise<void> {
     if (seconds > graceSeconds) throw new Error(`SIGTERM took ${seconds.toFixed(1)} s; the grace is ${graceSeconds} s`);
   });
 
-  await context.attempt('a weight that is no number', async () => {
+  await context.attempt('a NaN weight', async () => {
     const path = join(context.folder, 'nan.pt');
     const args = ['checkpoint', path, '--backbone', sizes.backbone, '--size', String(sizes.imageSize), '--passes', '0', '--nan'];
     const given = stored.parse(await askPython(context, rivals, args, 'planting a NaN'));
@@ -79,7 +79,7 @@ export async function exactness(context: PhaseContext): Promise<void> {
     const report = diverged.parse(JSON.parse(await readFile(join(config.outputDir, 'diverged.json'), 'utf8')));
     const ids = report.ranks.flatMap(({ imageIds }) => imageIds);
     context.record('diverged', { code: failed?.code ?? null, images: ids.length, examples: ids.slice(0, 3) });
-    context.say(`a weight that is no number: ${failed?.code ?? 'no failure'}, ${ids.length} images named`);
+    context.say(`a NaN weight: ${failed?.code ?? 'no failure'}, ${ids.length} images named`);
     if (failed?.code !== 'training_diverged' || ids.length !== sizes.batch)
       throw new Error('a NaN did not stop the stage with the ids of its batch');
   });
@@ -93,7 +93,7 @@ function finalOf({ events }: Ended): string {
   return final.path;
 }
 
-/** Runs stages of the phase; with `strike` the launcher gets a signal once so many steps were told. Its seconds count from there. */
+/** Runs stages of the phase; with `strike` the launcher gets a signal once so many steps were reported. Its seconds count from there. */
 function openStages(
   context: PhaseContext,
   { backbone, imageSize, batch, precision, steps, every, loaderWorkers }: typeof full | typeof toy,
@@ -136,7 +136,7 @@ function openStages(
   };
 }
 
-/** Waits until the trainer has told of this many steps. */
+/** Waits until the trainer has reported this many steps. */
 async function stepOf(config: TrainerConfig, step: number, signal: AbortSignal): Promise<void> {
   for (;;) {
     const events = await toldEvents(config).catch(() => []);

@@ -179,8 +179,8 @@ const theirs = z.looseObject({ differentSets: z.number(), mostScoreGap: z.number
 const sameScore = 512 * 2 ** -23;
 
 /**
- * ONNX Runtime's CUDA provider multiplies fp32 in TF32 unless told otherwise, and its Node binding cannot tell it (it reads the
- * device's number alone). The bound on rounding that makes the search exact holds for fp32, so the driver's libraries are told.
+ * ONNX Runtime's CUDA provider multiplies fp32 in TF32 by default, and its Node binding cannot tell it (it reads the
+ * device's number alone). The bound on rounding that makes the search exact holds for fp32, so an environment variable tells the driver's libraries.
  */
 const exactProducts = { NVIDIA_TF32_OVERRIDE: '0' };
 
