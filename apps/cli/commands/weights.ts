@@ -22,8 +22,8 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   }
   const rows = items.map(({ name, content, backbone, extent, sha256, bytes, licence, createdAt }) => [
     ui.style.bold(name),
-    content === 'model' ? 'whole model' : extent === 'all' ? 'backbone' : 'backbone without SE',
-    backbone,
+    content === 'matcher' ? 'matcher' : content === 'model' ? 'whole model' : extent === 'all' ? 'backbone' : 'backbone without SE',
+    content === 'matcher' ? '' : backbone,
     formatBytes(bytes),
     licence ?? '',
     formatAgo(createdAt, cli.now()),

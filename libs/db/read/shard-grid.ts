@@ -1,4 +1,14 @@
-import { attemptState, CairnError, isLiveAttempt, maxGridShards, type ShardGrid, shardSeconds, shardState } from '@cairn/contract';
+import {
+  attemptState,
+  CairnError,
+  fleetKinds,
+  isFleetKind,
+  isLiveAttempt,
+  maxGridShards,
+  type ShardGrid,
+  shardSeconds,
+  shardState,
+} from '@cairn/contract';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { fileOfArtifact } from './artifact-files.ts';
@@ -17,9 +27,9 @@ const maxWorkers = 500;
  */
 async function fleetStep(db: Transaction, args: StepArgs) {
   const { id, kind } = await findStepRow(db, args);
-  if (kind !== 'extract' && kind !== 'tag') {
+  if (!isFleetKind(kind)) {
     throw new CairnError('wrong_state', `The step ${args.name} is of the kind ${kind}: it has no shards`, {
-      details: { remedy: 'Choose a step of the kind extract or tag.' },
+      details: { remedy: `Choose a step of the kind ${fleetKinds.join(', ')}.` },
     });
   }
   const select = {
