@@ -35,7 +35,7 @@ export const listsDetails = z.looseObject({
 });
 export type ListsDetails = z.infer<typeof listsDetails>;
 
-/** Of imported weights: their name, their network and their source. */
+/** Of imported weights, and of a matcher: their name, their network or form, and their source. */
 export const weightsDetails = z.looseObject({
   imported: z.string(),
   backbone: z.string(),
@@ -82,6 +82,9 @@ export const featuresDetails = z.looseObject({
 
 /** The nearest reference of each image of a feature set. */
 export const tagsDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
+
+/** The nearest images of each query in each shard of an index; `rows`: of the index. */
+export const candidatesDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
 
 /** Of the references that voted. `ofGallery`, `ofQueries`: those that are themselves searched, or searched for, whose labels know the answer. */
 export const neighboursReferences = z.object({
@@ -138,9 +141,11 @@ export const artifactDetails = {
   model: modelDetails,
   features: featuresDetails,
   tags: tagsDetails,
+  candidates: candidatesDetails,
   neighbours: neighboursDetails,
   evaluation: evaluationDetails,
   registration: registrationDetails,
   weights: weightsDetails,
+  matcher: weightsDetails,
 } as const satisfies Record<ArtifactKind, z.ZodType>;
 export type ArtifactDetails = { [Kind in ArtifactKind]: z.infer<(typeof artifactDetails)[Kind]> };

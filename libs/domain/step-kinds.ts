@@ -1,6 +1,7 @@
 import {
   type ArtifactKind,
   CairnError,
+  candidatesFile,
   featuresDetails,
   listsDetails,
   needsReferences,
@@ -148,6 +149,23 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     },
     resumes: false,
   },
+  scan: {
+    makes: 'candidates',
+    folder: 'candidates',
+    reusable: true,
+    pool: 'gpu',
+    slots: one,
+    readsDataset: false,
+    inputs: () => ({ query: input(['features']), index: input(['features']) }),
+    fleet: {
+      sizedBy: 'index',
+      plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
+      workers: ({ workers }) => workers,
+      files: (index) => [candidatesFile(index)],
+      allowedRejects: () => 0,
+    },
+    resumes: false,
+  },
   search: {
     makes: 'neighbours',
     folder: 'neighbours',
@@ -155,7 +173,12 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     pool: 'tasks',
     slots: one,
     readsDataset: false,
-    inputs: () => ({ query: input(['features']), index: input(['features']) }),
+    inputs: () => ({
+      query: input(['features']),
+      index: input(['features']),
+      // They follow from query and index, and the step checks that they are of these.
+      candidates: { kinds: ['candidates'], required: false, reads: 'none' },
+    }),
     fleet: null,
     resumes: false,
   },
@@ -194,6 +217,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
           lists: [...(needsReferences(rerank) ? [references] : []), ...(rerank.localMatching === null ? [] : [queryList, indexList])],
         }),
       }),
+      ...(rerank.localMatching !== null && { matcher: optional('matcher') }),
       ...ofEach(Object.keys(weights), {
         query: input(['features']),
         index: input(['features']),

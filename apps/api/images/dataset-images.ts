@@ -33,11 +33,15 @@ export function datasetImages({ prisma, tables, cache, children, datasetRoots }:
     if (kind === 'folder') return splits.map((split) => ({ path: imagePath(split, imageId) }));
     const lists = await findLists(prisma, dataset.id);
     if (lists.length === 0) {
-      throw new CairnError('not_found', `The tar of ${dataset.name}@${dataset.version} that contains the image ${imageId} is not known yet`, {
-        details: {
-          remedy: 'Images of tars are found by the lists that the step `prepare` of a run makes. Submit a run with this dataset.',
+      throw new CairnError(
+        'not_found',
+        `The tar of ${dataset.name}@${dataset.version} that contains the image ${imageId} is not known yet`,
+        {
+          details: {
+            remedy: 'Images of tars are found by the lists that the step `prepare` of a run makes. Submit a run with this dataset.',
+          },
         },
-      });
+      );
     }
     for (const list of lists.filter(({ bytes }) => bytes <= maxTableBytes)) {
       const row = (await tables.listRows(list, [imageId])).get(imageId);

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { createInternalClient, type InternalClient } from '@cairn/client';
-import { type AttemptSpec, agentExit, CairnError, type FinishRequest, isCairnError, stepVersions } from '@cairn/contract';
+import { type AttemptSpec, agentExit, CairnError, type FinishRequest, isCairnError, isFleetKind, stepVersions } from '@cairn/contract';
 import {
   claimWorkDir,
   createLogger,
@@ -247,7 +247,7 @@ async function reportGpus({ kind, count, env, log, signal }: Given): Promise<voi
   for (const gpu of gpus) log.info(describe(gpu));
   const old = gpus.filter(({ computeCapability }) => computeCapability !== null && computeCapability < leastForOnnxRuntime);
   // CUDA lists the fastest first, so old ones beside enough new ones are not used.
-  if ((kind !== 'extract' && kind !== 'tag') || old.length === 0 || gpus.length - old.length >= count) return;
+  if (!isFleetKind(kind) || old.length === 0 || gpus.length - old.length >= count) return;
   const names = old.map(({ name, computeCapability }) => `${name} has compute capability ${computeCapability?.toFixed(1)}`);
   throw new CairnError(
     'invalid_configuration',

@@ -2,6 +2,8 @@ import {
   attemptState,
   CairnError,
   type FleetWork,
+  fleetKinds,
+  isFleetKind,
   isLiveAttempt,
   maxFleetWork,
   maxGridShards,
@@ -30,9 +32,9 @@ const maxWorkers = 500;
  */
 async function fleetStep(db: Transaction, args: StepArgs) {
   const { id, kind } = await findStepRow(db, args);
-  if (kind !== 'extract' && kind !== 'tag') {
+  if (!isFleetKind(kind)) {
     throw new CairnError('wrong_state', `The step ${args.name} is of the kind ${kind}: it has no shards`, {
-      details: { remedy: 'Choose a step of the kind extract or tag.' },
+      details: { remedy: `Choose a step of the kind ${fleetKinds.join(', ')}.` },
     });
   }
   const select = {

@@ -81,6 +81,7 @@ export async function readNpyHeader(path: string): Promise<NpyHeader> {
       throw corrupt(`is not a matrix of float16 or float32 in C order: ${text.trim()}`);
     }
     const header = { rows: Number(shape[1]), dim: Number(shape[2]), dataOffset };
+    if (header.dim === 0) throw corrupt('has vectors without values');
     const expected = dataOffset + header.rows * header.dim * Number(type);
     const { size } = await file.stat();
     if (size !== expected) throw corrupt(`has ${size} bytes instead of the ${expected} of ${header.rows} x ${header.dim} values`);

@@ -1,4 +1,4 @@
-import { isEndedStep, type RunView, type ShardGrid, type StepView, shardActivities } from '@cairn/contract';
+import { isEndedStep, isFleetKind, type RunView, type ShardGrid, type StepView, shardActivities } from '@cairn/contract';
 import { Button, NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
@@ -16,7 +16,7 @@ import { colourings, ShardCanvas, shardLooks, shardOf } from './shard-canvas.tsx
 export default function ExtractionTab({ run }: { run: RunView }) {
   const search = useSearch({ from: '/signed-in/runs/$runId' });
   const navigate = useNavigate({ from: '/runs/$runId' });
-  const fleets = run.stepViews.filter(({ kind }) => kind === 'extract' || kind === 'tag');
+  const fleets = run.stepViews.filter(({ kind }) => isFleetKind(kind));
   const step = fleets.find(({ name }) => name === search.step) ?? fleets.find(({ state }) => state === 'active') ?? fleets[0];
   if (step === undefined) return <p>This run has no extraction.</p>;
   return (

@@ -1,4 +1,4 @@
-import type { RunView, StepKind } from '@cairn/contract';
+import { fleetKinds, type RunView, type StepKind } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
@@ -46,7 +46,7 @@ function Run({ run }: TabProps) {
   const { Content } = tabs[current];
   const has = (...kinds: StepKind[]): boolean => run.stepViews.some(({ kind }) => kinds.includes(kind));
   // A run without training stages has no curves, and one without fleets no shards.
-  const shown = runTabs.filter((tab) => (tab !== 'training' || has('train')) && (tab !== 'extraction' || has('extract', 'tag')));
+  const shown = runTabs.filter((tab) => (tab !== 'training' || has('train')) && (tab !== 'extraction' || has(...fleetKinds)));
   return (
     <>
       <RunHeader run={run} isBrief={current !== 'steps'} />
