@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { anAttempt, aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
 import { problem, type RunState, runListItem } from '@cairn/contract';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runTestCli, type TestCliOptions } from './testing/test-cli.ts';
 
 let api: StubApi;
