@@ -41,6 +41,7 @@ import { sessionRoutes } from './routes/session.ts';
 import { stepRoutes } from './routes/steps.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import { triggerRoutes } from './routes/triggers.ts';
+import { viewRoutes } from './routes/views.ts';
 import { codeHostRoutes, webhookRoutes } from './routes/webhooks.ts';
 import { weightsRoutes } from './routes/weights.ts';
 import type { ServerBounds } from './server-bounds.ts';
@@ -235,6 +236,7 @@ async function buildApi(deps: ApiDeps): Promise<App> {
   costRoutes(app, deps);
   tokenRoutes(app, deps);
   secretRoutes(app, deps);
+  viewRoutes(app, deps);
   sessionRoutes(app, deps);
   eventRoutes(app, deps);
   healthRoutes(app, deps);

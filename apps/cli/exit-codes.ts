@@ -10,8 +10,7 @@ export const exitCodes = {
   failed: { code: 1, meaning: 'the run failed, or another error' },
   badInput: {
     code: 2,
-    meaning:
-      'wrong usage or input: an option, a recipe, a setting, a dataset, a name, a port in use; a quality gate that cannot be judged',
+    meaning: 'wrong usage or input: an option, a recipe, a setting, a dataset, a name, a port in use; a quality gate that cannot be judged',
   },
   cancelled: { code: 3, meaning: 'the run was cancelled' },
   gateFailed: { code: 4, meaning: 'the run succeeded, but its quality gate failed' },
@@ -19,7 +18,10 @@ export const exitCodes = {
   unreachable: { code: 6, meaning: 'the service cannot be reached or is unable to answer' },
   inconclusive: { code: 7, meaning: 'the quality gate could not decide: too few queries, or a difference within chance' },
   timeout: { code: 8, meaning: 'the run was not over within --timeout; it continues' },
-  misconfigured: { code: configurationExit, meaning: 'invalid configuration: an environment variable, the home folder, the interpreter of Python' },
+  misconfigured: {
+    code: configurationExit,
+    meaning: 'invalid configuration: an environment variable, the home folder, the interpreter of Python',
+  },
   interrupted: { code: 130, meaning: 'interrupted by Ctrl-C; a run that was watched continues' },
 } as const;
 

@@ -29,6 +29,7 @@ import { addSubmit } from './commands/submit.ts';
 import { addTars } from './commands/tars.ts';
 import { addTriggers } from './commands/triggers.ts';
 import { addUp } from './commands/up.ts';
+import { addViews } from './commands/views.ts';
 import { addWebhooks } from './commands/webhook.ts';
 import { exitCodeOfError, exitCodes, exitCodesHelp, printError } from './exit-codes.ts';
 
@@ -76,6 +77,7 @@ export function buildProgram(cli: Cli, finish: (code: number) => void): Command 
   addSubmit(registrar);
   addRunCommands(registrar);
   addShow(registrar);
+  addViews(registrar);
   addLogs(registrar);
   addTensorBoard(registrar);
   addScheduleCommands(registrar);

@@ -1,4 +1,5 @@
 import {
+  type annotateRequest,
   attemptFileList,
   attemptList,
   attemptView,
@@ -60,6 +61,9 @@ export function runCalls({ open, send }: Requester) {
     /** Keeps the results of a run whatever the retention policy, or no longer. */
     pinRun: (runId: string, isPinned: boolean, options?: RequestOptions) =>
       send({ method: isPinned ? 'PUT' : 'DELETE', path: [...runs, runId, 'pin'], repeatable: true, answer: runView }, options),
+    /** Changes the note and the tags of a run; without `ifNote` repeating it changes nothing. */
+    annotateRun: (runId: string, body: z.input<typeof annotateRequest>, options?: RequestOptions) =>
+      send({ method: 'POST', path: [...runs, runId, 'annotate'], body, repeatable: body.ifNote === undefined, answer: runView }, options),
     /** Lets a held run start. */
     releaseRun: (runId: string, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'release'], repeatable: false, answer: runView }, options),

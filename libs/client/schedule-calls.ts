@@ -4,17 +4,15 @@ import { eachItem, type Requester, type RequestOptions, randomKey, type SubmitOp
 /** Calls about schedules. */
 export function scheduleCalls({ send }: Requester) {
   const schedules = ['v1', 'schedules'] as const;
+  const listSchedules = (query: { limit?: number; cursor?: string } = {}, options?: RequestOptions) =>
+    send({ method: 'GET', path: schedules, query, repeatable: true, answer: schedulePage }, options);
 
   return {
     addSchedule: (body: ScheduleRequestInput, options?: RequestOptions) =>
       send({ method: 'POST', path: schedules, body, repeatable: false, answer: scheduleView }, options),
+    listSchedules,
     eachSchedule: (options?: RequestOptions): AsyncGenerator<ScheduleView, void, void> =>
-      eachItem((cursor) =>
-        send(
-          { method: 'GET', path: schedules, query: cursor === undefined ? {} : { cursor }, repeatable: true, answer: schedulePage },
-          options,
-        ),
-      ),
+      eachItem((cursor) => listSchedules(cursor === undefined ? {} : { cursor }, options)),
     getSchedule: (name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: [...schedules, name], repeatable: true, answer: scheduleView }, options),
     pauseSchedule: (name: string, options?: RequestOptions) =>

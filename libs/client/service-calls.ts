@@ -21,6 +21,8 @@ import {
   tokenList,
   type tokenRequest,
   versionView,
+  viewList,
+  type viewRequest,
 } from '@cairn/contract';
 import type { z } from 'zod';
 import { eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
@@ -67,6 +69,14 @@ export function serviceCalls({ send }: Requester) {
         { method: 'POST', path: ['v1', 'secrets', 'reseal'], repeatable: true, answer: secretKeyList },
         { ...options, timeoutMs: options.timeoutMs ?? 5 * 60_000 },
       ),
+
+    /** The caller's saved views, and those that others share. */
+    listViews: (options?: RequestOptions) => send({ method: 'GET', path: ['v1', 'views'], repeatable: true, answer: viewList }, options),
+    /** Saves or changes a view of the caller. Repeating it changes nothing. */
+    saveView: (name: string, body: z.input<typeof viewRequest>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: ['v1', 'views', name], body, repeatable: true, answer: viewList }, options),
+    removeView: (name: string, query: { owner?: string } = {}, options?: RequestOptions) =>
+      send({ method: 'DELETE', path: ['v1', 'views', name], query, repeatable: false, answer: viewList }, options),
 
     listAudit,
     eachAuditEntry: (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>

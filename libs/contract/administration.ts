@@ -159,9 +159,11 @@ export const callerActions = {
   'run.submit': 'submitter',
   'run.cancel': 'submitter',
   'run.retry': 'submitter',
+  // Those of another owner: admin.
   'schedule.manage': 'submitter',
   'run.release': 'admin',
   'run.pin': 'submitter',
+  'run.annotate': 'submitter',
   'dataset.add': 'submitter',
   'picture.search': 'submitter',
   'weights.import': 'submitter',
@@ -174,6 +176,8 @@ export const callerActions = {
   'retention.manage': 'admin',
   'token.manage': 'admin',
   'secret.manage': 'admin',
+  'view.save': 'viewer',
+  'view.share': 'submitter',
   'audit.read': 'admin',
 } as const satisfies Record<string, TokenRole>;
 export type CallerAction = keyof typeof callerActions;
@@ -182,6 +186,10 @@ export const callerAction = z.enum(Object.keys(callerActions) as [CallerAction, 
 /** The actions of a role, which includes those of the roles below it. */
 export const actionsOfRole = (role: TokenRole): CallerAction[] =>
   callerAction.options.filter((action) => tokenRole.options.indexOf(role) >= tokenRole.options.indexOf(callerActions[action]));
+
+/** Why a caller may not change something of an owner: everyone changes their own, and admins all. Null when they may. */
+export const whyNotOwner = (owner: string, caller: { name: string; role: TokenRole }): string | null =>
+  owner === caller.name || caller.role === 'admin' ? null : `it belongs to ${owner}; it takes the token ${owner}, or one of the role admin`;
 
 /** POST /v1/session: a browser exchanges a token for a cookie that its scripts cannot read. */
 export const sessionRequest = z.strictObject({ token: writtenText(500, { least: 1 }) });

@@ -18,6 +18,7 @@ const written = {
   ],
   features: [{ list: 'index', rows: 9, rejected: 1, shards: 3, countProof: { listRows: 12, distinctIds: 10, rows: 9, rejected: 1 } }],
   tags: [{ rows: 9, rejected: 0, shards: 3, countProof: { distinctIds: 9, rows: 9, rejected: 0, idsSha256: 'ab' } }],
+  candidates: [{ rows: 9, rejected: 0, shards: 3, countProof: { distinctIds: 9, rows: 9, rejected: 0, idsSha256: 'ab' } }],
   neighbours: [{ queries: 2, index: 'art_1', topK: 100 }],
   evaluation: [
     {
@@ -31,6 +32,7 @@ const written = {
   ],
   registration: [{ model: 'landmarks', metrics: { mapAt100: 0.7 } }],
   weights: [{ imported: 'resnet50-19c8e357', backbone: 'resnet50', source: 'torchvision', licence: null }],
+  matcher: [{ imported: 'points', backbone: 'lightglue-end2end', source: null, licence: 'research only' }],
 } as const;
 
 test.each(artifactKind.options)('the details of %s are read as they were written, including keys that only people read', (kind) => {

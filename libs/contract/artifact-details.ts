@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { featureOrigin } from './feature-files.ts';
+import { labelSizes, listSample } from './list-contents.ts';
 import { sha256Hex, wholeNumber } from './names.ts';
 import { rerankSettings } from './rerank-settings.ts';
 import { bootstrapSettings, mapIntervals } from './scores.ts';
@@ -25,13 +26,16 @@ export const listsDetails = z.looseObject({
       sha256: sha256Hex.optional(),
       /** Digest of the md5s of the tars that hold its images; null for images in folders, whose sizes and times are in the rows. */
       tarsDigest: sha256Hex.nullable().optional(),
+      /** Rows by label, null without labels, and images to look at; absent in lists that an earlier release made. */
+      labelSizes: labelSizes.nullable().optional(),
+      samples: z.array(listSample).optional(),
     }),
   ),
   groundTruth: z.looseObject({ sha256: sha256Hex }).nullish(),
 });
 export type ListsDetails = z.infer<typeof listsDetails>;
 
-/** Of imported weights: their name, their network and their source. */
+/** Of imported weights, and of a matcher: their name, their network or form, and their source. */
 export const weightsDetails = z.looseObject({
   imported: z.string(),
   backbone: z.string(),
@@ -78,6 +82,9 @@ export const featuresDetails = z.looseObject({
 
 /** The nearest reference of each image of a feature set. */
 export const tagsDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
+
+/** The nearest images of each query in each shard of an index; `rows`: of the index. */
+export const candidatesDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
 
 /** Of the references that voted. `ofGallery`, `ofQueries`: those that are themselves searched, or searched for, whose labels know the answer. */
 export const neighboursReferences = z.object({
@@ -134,9 +141,11 @@ export const artifactDetails = {
   model: modelDetails,
   features: featuresDetails,
   tags: tagsDetails,
+  candidates: candidatesDetails,
   neighbours: neighboursDetails,
   evaluation: evaluationDetails,
   registration: registrationDetails,
   weights: weightsDetails,
+  matcher: weightsDetails,
 } as const satisfies Record<ArtifactKind, z.ZodType>;
 export type ArtifactDetails = { [Kind in ArtifactKind]: z.infer<(typeof artifactDetails)[Kind]> };

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { imageSource } from './internal.ts';
+import { labelSizes, listSample } from './list-contents.ts';
 import { fileName, idOf, largestInt4, modelReferencePattern, safeName, sha256Hex, timestamp, wholeNumber } from './names.ts';
+import { runSource } from './origin.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
 import { backbone, weightsExtent } from './settings.ts';
@@ -67,6 +69,10 @@ export const datasetUsage = z.object({
       images: z.number().int(),
       /** Of the label space; null where the list has no labels. */
       classes: z.number().int().nullable(),
+      /** Rows by label; null where the list has no labels, or an earlier release made it. */
+      labelSizes: labelSizes.nullable().default(null),
+      /** Images of it to look at; none where an earlier release made it. */
+      samples: z.array(listSample).default([]),
       artifactId: idOf('artifact'),
     }),
   ),
@@ -97,6 +103,8 @@ export const modelView = z.object({
   version: z.number().int(),
   owner: z.string(),
   runId: idOf('run'),
+  /** The commit that its run was started for. */
+  source: runSource.nullable().default(null),
   /** Artifact ids by role: checkpoint, model, index, query, neighbours, evaluation. */
   artifacts: z.record(z.string(), z.string()),
   metrics: z.record(z.string(), z.number()),
@@ -163,9 +171,12 @@ export const artifactView = z.object({
 });
 export type ArtifactView = z.infer<typeof artifactView>;
 
-/** What a file of imported tensors holds: a published backbone, or a whole model in the reference's format. */
-export const weightsContent = z.enum(['backbone', 'model']);
+/** What an imported file holds: a published backbone, a whole model in the reference's format, or an ONNX graph that matches images. */
+export const weightsContent = z.enum(['backbone', 'model', 'matcher']);
 export type WeightsContent = z.infer<typeof weightsContent>;
+
+/** What stands for the backbone of a matcher: the form of its inputs and outputs. */
+export const matcherForm = 'lightglue-end2end';
 
 /** The largest accepted file of weights, in bytes. */
 export const maxWeightsBytes = 8 * 1024 ** 3;
@@ -173,7 +184,7 @@ export const maxWeightsBytes = 8 * 1024 ** 3;
 /** The query of PUT /v1/weights/:name, which describes the file; its bytes are the body. */
 export const weightsQuery = z.strictObject({
   content: weightsContent.default('backbone'),
-  backbone,
+  backbone: backbone.optional().describe('The network of the tensors; a matcher has none.'),
   extent: weightsExtent.default('all'),
   /** SHA-256 of the body. */
   sha256: sha256Hex,
@@ -190,7 +201,7 @@ export const weightsView = z.object({
   /** The name that recipes refer to. */
   name: z.string(),
   content: weightsContent,
-  backbone: z.string(),
+  backbone: z.string().describe('Of a matcher: the form of its inputs and outputs.'),
   extent: weightsExtent,
   sha256: sha256Hex,
   bytes: z.number().int(),

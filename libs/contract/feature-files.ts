@@ -22,6 +22,14 @@ export function tagsFile(part: number): string {
   return `tags/tags_${String(part).padStart(5, '0')}.parquet`;
 }
 
+/** The path of a shard's file below the folder of an artifact of candidates. */
+export function candidatesFile(part: number): string {
+  return `candidates/candidates_${String(part).padStart(5, '0')}.parquet`;
+}
+
+/** The file of an artifact with a matcher of images. */
+export const matcherFile = 'matcher.onnx';
+
 /** The part number in a file's name, or null for any other name. */
 export function partOf(kind: FeatureFile, name: string): number | null {
   const digits = new RegExp(`^${featureFolders[kind]}_(\\d{5,})\\.${extension[kind]}$`).exec(name)?.[1];

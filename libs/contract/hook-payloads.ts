@@ -9,12 +9,18 @@ import { reportedText } from './text.ts';
 export const maxHookBytes = 25 * 1024 * 1024;
 
 const commitId = z.string().regex(/^[0-9a-f]{7,64}$/);
-const ref = reportedText(300);
+const ref = reportedText(300).refine((text) => text !== '', 'expected the name of a branch or tag');
 const repositoryName = reportedText(300).refine(isRepositoryPath, 'expected a path such as owner/name');
 const pageAddress = z.string().max(2_000).nullish();
-const fileList = z.array(z.string()).nullish();
+/** A list whose items are counted before they are checked: a schema reports an error of each, and a body has room for millions. */
+const listOf = <T extends z.ZodType>(item: T, most: number) => z.array(z.unknown()).max(most).pipe(z.array(item));
+const isText = (value: unknown): boolean => typeof value === 'string';
+const fileList = z.custom<string[]>((value) => Array.isArray(value) && value.every(isText), 'expected names of files').nullish();
 /** Files that a commit changed. */
 const changedFiles = z.object({ added: fileList, modified: fileList, removed: fileList });
+/** Of a push: GitHub sends no more. */
+export const maxCommits = 2_048;
+const maxLabels = 1_000;
 const number = z.number().int().min(1).max(2_147_483_647);
 
 /** https://docs.github.com/en/webhooks/webhook-events-and-payloads#push */
@@ -25,8 +31,7 @@ export const githubPush = z.object({
   deleted: z.boolean().default(false),
   repository: z.object({ full_name: repositoryName }),
   head_commit: z.object({ id: commitId, url: pageAddress }).nullish(),
-  /** At most 2,048. */
-  commits: z.array(changedFiles).default([]),
+  commits: listOf(changedFiles, maxCommits).default([]),
 });
 
 const githubRepository = z.object({ id: z.number(), full_name: repositoryName });
@@ -43,7 +48,7 @@ export const githubPullRequest = z.object({
     /** `repo` is null where the fork was deleted. */
     head: z.object({ sha: commitId, ref, repo: githubRepository.nullable() }),
     base: z.object({ ref }),
-    labels: z.array(z.object({ name: reportedText(100) })).default([]),
+    labels: listOf(z.object({ name: reportedText(100) }), maxLabels).default([]),
   }),
 });
 
@@ -56,11 +61,11 @@ export const gitlabPush = z.object({
   checkout_sha: commitId.nullish(),
   project: z.object({ path_with_namespace: repositoryName, web_url: pageAddress }),
   /** The newest 20 at most. */
-  commits: z.array(changedFiles).default([]),
+  commits: listOf(changedFiles, maxCommits).default([]),
   total_commits_count: z.number().int().default(0),
 });
 
-const gitlabLabels = z.array(z.object({ title: reportedText(100) }));
+const gitlabLabels = listOf(z.object({ title: reportedText(100) }), maxLabels);
 
 /** https://docs.gitlab.com/user/project/integrations/webhook_events/#merge-request-events */
 export const gitlabMergeRequest = z.object({
@@ -93,8 +98,8 @@ export const standardDelivery = z.object({
   pullRequest: number.nullish(),
   target: ref.nullish(),
   fork: z.boolean().default(false),
-  labels: z.array(reportedText(100)).max(1_000).default([]),
+  labels: listOf(reportedText(100), maxLabels).default([]),
   /** The changed files; left out where they are not known. */
-  paths: z.array(z.string()).nullish(),
+  paths: fileList,
   url: pageAddress,
 });

@@ -125,6 +125,7 @@ export const attemptSpec = z.discriminatedUnion('kind', [
   z.object({ ...specBase, kind: z.literal('train'), settings: stepSettings.train }),
   z.object({ ...specBase, kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ ...specBase, kind: z.literal('extract'), settings: stepSettings.extract }),
+  z.object({ ...specBase, kind: z.literal('scan'), settings: stepSettings.scan }),
   z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
   z.object({ ...specBase, kind: z.literal('tag'), settings: stepSettings.tag }),
   z.object({ ...specBase, kind: z.literal('rerank'), settings: stepSettings.rerank }),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { idOf, sha256Hex, timestamp } from './names.ts';
+import { commitText, type RunSource, runSource } from './origin.ts';
 import { artifactKind, stepKind, stepState } from './states.ts';
 
 // What a run, or a version of a model, was made from: steps, lists, the dataset, imported weights, and results of other runs.
@@ -13,13 +14,16 @@ export const lineageRead = z.object({ role: z.string(), node: z.string(), lists:
 /** A list with its rows and its classes; null where it has no labels. */
 export const lineageList = z.object({ name: z.string(), rows: z.number().int(), classes: z.number().int().nullable() });
 
+/** A run, and the commit that it was started for. */
+const lineageRun = z.object({ id: idOf('run'), name: z.string(), source: runSource.nullable().default(null) });
+
 const common = { id: z.string(), reads: z.array(lineageRead) };
 
 export const lineageNode = z.discriminatedUnion('type', [
   z.object({
     ...common,
     type: z.literal('step'),
-    run: z.object({ id: idOf('run'), name: z.string() }),
+    run: lineageRun,
     step: z.string(),
     kind: stepKind,
     state: stepState,
@@ -50,7 +54,7 @@ export type LineageNode = z.infer<typeof lineageNode>;
 
 export const lineage = z.object({
   /** The model, as `name@version`, or the run. */
-  of: z.object({ model: z.string().nullable(), run: z.object({ id: idOf('run'), name: z.string() }) }),
+  of: z.object({ model: z.string().nullable(), run: lineageRun }),
   /** The nodes that nothing of the run reads; of a model, the step that registered it. */
   roots: z.array(z.string()),
   nodes: z.array(lineageNode),
@@ -58,6 +62,21 @@ export const lineage = z.object({
   isComplete: z.boolean(),
 });
 export type Lineage = z.infer<typeof lineage>;
+
+/**
+ * The commits of the runs of a lineage, that of the run itself first, each once: `1f2e3d4c5b6a of team/landmarks, main`, and the names of its
+ * runs.
+ */
+export function lineageCommits({ of, nodes }: Pick<Lineage, 'of' | 'nodes'>): { source: RunSource; runs: string[] }[] {
+  const commits = new Map<string, { source: RunSource; runs: string[] }>();
+  for (const { name, source } of [of.run, ...nodes.flatMap((node) => (node.type === 'step' ? [node.run] : []))]) {
+    if (source === null) continue;
+    const found = commits.get(commitText(source)) ?? { source, runs: [] };
+    commits.set(commitText(source), found);
+    if (!found.runs.includes(name)) found.runs.push(name);
+  }
+  return [...commits.values()];
+}
 
 /** A line of a lineage as a tree: a node, and in which role the node above reads it. */
 export type LineageLine = {

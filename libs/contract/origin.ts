@@ -57,6 +57,10 @@ export const runSource = z.strictObject({
 });
 export type RunSource = z.infer<typeof runSource>;
 
+/** A commit in a few words: `1f2e3d4c5b6a of team/landmarks, main`. */
+export const commitText = ({ commit, repository, ref }: Pick<RunSource, 'commit' | 'repository' | 'ref'>): string =>
+  `${commit.slice(0, 12)} of ${repository}, ${ref}`;
+
 const labelWord = '[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?';
 const labelPrefix = '(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?';
 

@@ -53,6 +53,7 @@ export const outgoingDeliveryId = z.string().regex(/^[0-9]{1,18}$/, 'the number 
 export const serviceUrl = z
   .url({ protocol: /^https?$/, error: 'expected an http or https address' })
   .max(2_000)
+  .regex(/^[!-~]+$/, 'use the characters that URLs have: visible ASCII')
   .refine((text) => {
     const url = URL.parse(text);
     return url !== null && url.username === '' && url.password === '' && url.hash === '';

@@ -9,6 +9,7 @@ import {
   modelWeights,
   prepareSettings,
   registerSettings,
+  scanFleetSettings,
   searchSettings,
   stepSettings,
   tagFleetSettings,
@@ -66,7 +67,16 @@ const pipeline = {
     .optional(),
   /** Extractions by name: the step of `index` is `extract_index`. `query` and `index` are searched against each other. */
   extract: named(mostStages, 'extractions')(extractSettings).default({}),
-  search: searchSettings.nullable().prefault({}).describe('null: no search, and so no evaluation.'),
+  search: searchSettings
+    .extend({
+      fleet: scanFleetSettings
+        .nullable()
+        .default(null)
+        .describe('How a fleet searches a large index on the pool, as a step `scan_index` before the search; null: one task.'),
+    })
+    .nullable()
+    .prefault({})
+    .describe('null: no search, and so no evaluation.'),
   evaluate: evaluateSettings.nullable().prefault({}).describe('null: no evaluation.'),
   register: registerSettings.optional(),
 };
@@ -95,6 +105,10 @@ const ensemble = ensembleSearchSettings.omit({ queryList: true, indexList: true 
     .nullable()
     .default(null)
     .describe('The extraction of each model from which a PCA whitening is learned, such as index; null: none.'),
+  matcher: safeName
+    .nullable()
+    .default(null)
+    .describe('An imported matcher (`cairn import matcher`) that matches images in place of SIFT, with rerank.localMatching.'),
   tags: tagFleetSettings
     .nullable()
     .default(null)
@@ -115,6 +129,7 @@ const graphStep = z.discriminatedUnion('kind', [
   stepSettings.train.omit({ from: true, weights: true }).extend({ kind: z.literal('train'), inputs }),
   stepSettings.export.extend({ kind: z.literal('export'), inputs }),
   stepSettings.extract.extend({ kind: z.literal('extract'), inputs }),
+  stepSettings.scan.extend({ kind: z.literal('scan'), inputs }),
   stepSettings.search.extend({ kind: z.literal('search'), inputs }),
   stepSettings.tag.extend({ kind: z.literal('tag'), inputs }),
   stepSettings.rerank.extend({ kind: z.literal('rerank'), inputs }),
@@ -152,7 +167,11 @@ export const recipe = z
     const trains = Object.keys(stages).length + Object.keys(extract).length > 0 || exported !== undefined;
     const has = trains || register !== undefined;
     if (together !== undefined && (model !== undefined || Object.keys(models).length === 0))
-      addIssue({ code: 'custom', path: ['ensemble'], message: 'an ensemble uses the models in `models`; remove the model at the top level' });
+      addIssue({
+        code: 'custom',
+        path: ['ensemble'],
+        message: 'an ensemble uses the models in `models`; remove the model at the top level',
+      });
     for (const name of Object.keys(together?.weights ?? {}))
       if (!Object.hasOwn(models, name))
         addIssue({

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { runNote, runTag } from './annotations.ts';
 import { type ErrorCode, errorTable } from './errors.ts';
 import { runGate, runGateView } from './gates.ts';
 import { datasetReference, fileName, idOf, safeName, sha256Hex, timestamp } from './names.ts';
@@ -82,6 +83,9 @@ export const submitRequest = z.strictObject({
 });
 export type SubmitRequest = z.infer<typeof submitRequest>;
 export type SubmitRequestInput = z.input<typeof submitRequest>;
+
+/** The name of the recipe that a submission names or has. */
+export const recipeNameOf = ({ recipe }: Pick<SubmitRequest, 'recipe'>): string => (typeof recipe === 'string' ? recipe : recipe.name);
 
 /** Why a step waits, and for what: one sentence, the same in the API, the CLI and the dashboard. */
 export const waitingReason = z.object({
@@ -204,11 +208,16 @@ export const runListItem = runSummary.extend({
   mapAt100: z.object({ best: z.number().nullable(), last: z.number().nullable() }),
   /** GPU time of its attempts so far, running ones included. */
   gpuSeconds: z.number(),
+  tags: z.array(z.string()).default([]),
+  /** The first line of its note, at most 200 characters; null without a note. */
+  noteLine: z.string().nullable().default(null),
   actions: z.array(actionView),
 });
 export type RunListItem = z.infer<typeof runListItem>;
 
 export const runView = runListItem.extend({
+  /** What a person wrote about it. */
+  note: runNote.nullable().default(null),
   /** Who pinned it, so that its results are kept whatever the retention policy. */
   pinnedBy: z.string().nullable().default(null),
   /** When the retention policy gave up its results; what it measured stays. */
@@ -250,12 +259,13 @@ export const givenTime = writtenText(64, { least: 1 })
   .describe('A time as in ISO 8601, with its offset.');
 
 export const runListQuery = pageQuery.extend({
-  q: writtenText(100).optional().describe('Text in the name, the id, the recipe or the owner, in any case.'),
+  q: writtenText(100).optional().describe('Text in the name, the id, the recipe, the owner, the tags or the note, in any case.'),
   state: anyOf(runState).optional().describe('May be repeated.'),
   recipe: anyOf(writtenText(63)).optional().describe('May be repeated.'),
   owner: anyOf(writtenText(63)).optional().describe('May be repeated.'),
   name: writtenText(63).optional().describe('The whole name.'),
   label: anyOf(labelText).optional().describe('`key=value`. May be repeated: runs that have all of them.'),
+  tag: anyOf(runTag).optional().describe('May be repeated: runs that have all of them.'),
   group: writtenText(63).optional().describe('The whole name of a concurrency group.'),
   createdAfter: givenTime.optional(),
   createdBefore: givenTime.optional(),

@@ -30,6 +30,23 @@ export type RetentionView = z.infer<typeof retentionView>;
 /** The policy until one is set. */
 export const noRetention: RetentionPolicy = { runsOlderThanDays: null, checkpoints: 0, keepLabels: [], everyHours: null };
 
+const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** What a policy does, in sentences. */
+export function retentionSentences({ setBy, runsOlderThanDays, checkpoints, keepLabels, everyHours }: RetentionView): string[] {
+  if (setBy === null) return ['No policy is set: runs keep their results, and `cairn gc` removes what nothing refers to.'];
+  const labels = keepLabels.length === 0 ? '' : `, runs labelled ${keepLabels.join(' or ')}`;
+  return [
+    runsOlderThanDays === null
+      ? 'Runs keep their results.'
+      : `Runs give up their results ${counted(runsOlderThanDays, 'day')} after they ended; what they measured stays. Pinned runs${labels} and those whose model has or had an alias keep them.`,
+    checkpoints === 0
+      ? 'Checkpoints of stages that ended without a result are removed.'
+      : `Of a stage that ended without a result, the newest ${counted(checkpoints, 'checkpoint')} stay.`,
+    everyHours === null ? 'Only `cairn gc` collects.' : `The leader collects every ${counted(everyHours, 'hour')}.`,
+  ];
+}
+
 /** What a run keeps of its results whatever the policy: what it measured, and the cards of its models. They are small. */
 export const keptKinds = ['evaluation', 'registration'] as const satisfies readonly z.infer<typeof artifactKind>[];
 
@@ -73,7 +90,7 @@ export const gcRequest = z.strictObject({
 /** Most things of each kind that a result lists; `totals` counts all. */
 export const maxCollected = 1_000;
 
-const counted = z.object({ artifacts: z.number().int(), bytes: z.number().int() });
+const countedArtifacts = z.object({ artifacts: z.number().int(), bytes: z.number().int() });
 const collectedArtifact = z.object({ id: z.string(), kind: artifactKind, bytes: z.number().int(), why: z.string().default('') });
 
 export const gcResult = z.object({
@@ -94,7 +111,7 @@ export const gcResult = z.object({
       ...{ artifacts: z.number().int(), bytes: z.number().int(), runs: z.number().int() },
       ...{ stagingPrefixes: z.number().int(), logPrefixes: z.number().int() },
       /** Only in a dry run. */
-      kept: z.array(counted.extend({ reason: keepReason, why: z.string() })),
+      kept: z.array(countedArtifacts.extend({ reason: keepReason, why: z.string() })),
     })
     .optional(),
 });

@@ -71,3 +71,7 @@ export const scheduleView = z.object({
 });
 export type ScheduleView = z.infer<typeof scheduleView>;
 export const schedulePage = page(scheduleView);
+
+/** When a schedule starts a run, for people: `0 3 * * 1 (UTC)`. */
+export const scheduleText = ({ cron, zone, onDataset }: Pick<ScheduleView, 'cron' | 'zone' | 'onDataset'>): string =>
+  cron === null ? `new versions of the dataset ${onDataset}` : `${cron} (${zone})`;

@@ -192,6 +192,23 @@ export const searchSettings = z.strictObject({
   blockRows: operational(z.number().int().min(1).max(1_000_000).default(50_000), 'Index rows per matrix product.'),
 });
 
+/** How a fleet searches an index. */
+export const scanFleetSettings = z.strictObject({
+  shards: operational(
+    z.number().int().min(1).max(10_000).default(8),
+    'Pieces of the index, each searched for all queries, leased, committed and retried on its own.',
+  ),
+  workers: operational(z.number().int().min(1).max(512).default(8), 'Most parallel attempts.'),
+  threads: operational(z.number().int().min(0).max(128).default(0), 'CPU threads of ONNX Runtime in a worker; 0: one per core.'),
+  blockRows: operational(z.number().int().min(1).max(1_000_000).default(50_000), 'Index rows per matrix product, which bounds the memory.'),
+});
+
+/** The nearest images of each query in each shard of an index. */
+export const scanSettings = z.strictObject({
+  topK: result(z.number().int().min(1).max(10_000).default(100), 'Candidates of each query and shard.'),
+  ...scanFleetSettings.shape,
+});
+
 /** Lists whose images each stand once with a landmark. */
 export const referenceList = listName.extract(['clean', 'c2x', 'full', 'index_train', 'index', 'index_expand', 'test']);
 
@@ -212,8 +229,9 @@ export const tagSettings = z.strictObject({
   ...tagFleetSettings.shape,
 });
 
+export const mostWeight = 1000;
 /** The weight of each model in a sum of similarities, by its name. */
-export const modelWeights = z.record(safeName, z.number().positive().max(1000));
+export const modelWeights = z.record(safeName, z.number().positive().max(mostWeight));
 
 /** A search of several models together. Its inputs have the names of the models: `query.NAME`, `index.NAME`, `references.NAME`. */
 export const ensembleSearchSettings = z.strictObject({
@@ -243,6 +261,7 @@ export const stepSettings = {
   train: z.strictObject({ ...trainSettings.shape, model: modelSettings }),
   export: z.strictObject({ ...exportSettings.shape, model: modelSettings }),
   extract: extractSettings,
+  scan: scanSettings,
   search: searchSettings,
   tag: tagSettings,
   rerank: ensembleSearchSettings,
@@ -263,6 +282,7 @@ export const kindAndSettings = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('train'), settings: stepSettings.train }),
   z.object({ kind: z.literal('export'), settings: stepSettings.export }),
   z.object({ kind: z.literal('extract'), settings: stepSettings.extract }),
+  z.object({ kind: z.literal('scan'), settings: stepSettings.scan }),
   z.object({ kind: z.literal('search'), settings: stepSettings.search }),
   z.object({ kind: z.literal('tag'), settings: stepSettings.tag }),
   z.object({ kind: z.literal('rerank'), settings: stepSettings.rerank }),

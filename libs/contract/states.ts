@@ -126,13 +126,12 @@ export const artifactState = z.enum(['building', 'ready', 'deleting']);
 export type ArtifactState = z.infer<typeof artifactState>;
 
 /** The kinds of steps. */
-export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'search', 'tag', 'rerank', 'evaluate', 'register']);
+export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'scan', 'search', 'tag', 'rerank', 'evaluate', 'register']);
 export type StepKind = z.infer<typeof stepKind>;
 
-/** The kinds whose steps are divided into shards, which several attempts commit. */
-export const fleetKinds = ['extract', 'tag'] as const satisfies readonly StepKind[];
-export type FleetKind = (typeof fleetKinds)[number];
-export const isFleetKind = (kind: StepKind): kind is FleetKind => fleetKinds.some((one) => one === kind);
+/** The kinds that many attempts do together, shard by shard, with ONNX Runtime. */
+export const fleetKinds = ['extract', 'scan', 'tag'] as const satisfies readonly StepKind[];
+export const isFleetKind = (kind: string): kind is (typeof fleetKinds)[number] => fleetKinds.some((one) => one === kind);
 
 /** Where steps run: `tasks` next to the control plane, `gpu` on the other pools. */
 export const stepPool = z.enum(['tasks', 'gpu']);
@@ -144,10 +143,12 @@ export const artifactKind = z.enum([
   'model',
   'features',
   'tags',
+  'candidates',
   'neighbours',
   'evaluation',
   'registration',
   'weights',
+  'matcher',
 ]);
 export type ArtifactKind = z.infer<typeof artifactKind>;
 

@@ -10,6 +10,7 @@ export const stepVersions = {
   train: 1,
   export: 1,
   extract: 1,
+  scan: 1,
   search: 2,
   tag: 1,
   rerank: 1,

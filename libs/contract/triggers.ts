@@ -83,6 +83,16 @@ export const triggerView = z.object({
 export type TriggerView = z.infer<typeof triggerView>;
 export const triggerPage = page(triggerView);
 
+/** Which deliveries start a run, for people: `events push; branches main, release/*`. */
+export const filterText = (filter: TriggerFilter): string =>
+  (['events', 'branches', 'tags', 'paths', 'labels'] as const)
+    .flatMap((kind) => (filter[kind].length > 0 ? [`${kind} ${filter[kind].join(', ')}`] : []))
+    .join('; ');
+
+/** The concurrency group of a trigger's runs, for people. */
+export const triggerGroupText = ({ group, onNewer }: Pick<TriggerView, 'group' | 'onNewer'>): string =>
+  group === null ? 'none' : `${group}, a newer run ${onNewer === 'cancel' ? 'cancels the older' : 'waits'}`;
+
 /** The secret is shown once: when it is made. */
 export const triggerCreated = triggerView.extend({ secret: z.string() });
 

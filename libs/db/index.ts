@@ -55,4 +55,5 @@ export { listRejectedFiles, loadFleetWork, type RejectedFile, readShardGrid } fr
 export type { AdmissionSource } from './read/step-views.ts';
 export { getAttempt, getStep, listAttempts, listShards } from './read/steps.ts';
 export { listDeliveries, listTriggers, readTrigger } from './read/triggers.ts';
+export { listViews } from './read/views.ts';
 export { type AdmissionView, type Leader, loadAdmission, loadFleet, loadLeader, loadWaiting, type Waiting } from './read/waiting.ts';

@@ -103,6 +103,17 @@ describe('an ensemble', () => {
     expect(resultSettings(alone)).not.toHaveProperty('queryList');
   });
 
+  it('matches images with an imported matcher, whose content counts, where images are matched', () => {
+    const rerank = { localMatching: {} };
+    const steps = (matcher: string | null) => expand({ ensemble: { rerank, matcher } }).find(({ name }) => name === 'rerank');
+    const input = { role: 'matcher', input: { weights: 'points' }, setting: 'ensemble.matcher', contents: ['matcher'] };
+    expect([steps('points')?.wants, steps(null)?.wants]).toEqual([[input], []]);
+    const step = steps('points');
+    if (step === undefined) throw new Error('there is no step rerank');
+    expect(rulesOf(step).reads('matcher')).toBe('all');
+    expect(step.settings).not.toHaveProperty('matcher');
+  });
+
   it('searches and evaluates each model too where that is asked for', () => {
     const names = expand({ ensemble: { eachModel: true } }).map(({ name }) => name);
     expect(names.filter((name) => /search|rerank|evaluate/.test(name))).toEqual([
@@ -119,6 +130,7 @@ describe('an ensemble', () => {
     [{ models: { A: { extract } } }, 'give its `model`, or the name of a `registered` one'],
     [{ ensemble: undefined, register: { model: 'all' } }, 'stages, export, extract and register need a model'],
     [{ ensemble: { references: 'all' } }, 'Invalid option'],
+    [{ ensemble: { matcher: 'points' } }, 'ensemble.matcher is "points", but ensemble.rerank.localMatching is null'],
     [{ models: { A: { ...trained, extract: { query: extract.query } } } }, 'the recipe has no models.A.extract.index'],
     [{ models: { A: { ...trained, extract: { index: extract.index } } } }, 'the recipe has no models.A.extract.query'],
     [

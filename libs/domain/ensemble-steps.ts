@@ -39,11 +39,15 @@ export function memberOf({ evaluate }: Recipe, ensemble: Ensemble, name: string,
 /** The search of all models together, its evaluation, and the registration of the ensemble with the lineage of each model. */
 export function ensembleSteps(recipe: Recipe, ensemble: Ensemble, members: readonly Member[]): StepPlan[] {
   const { evaluate, register } = recipe;
-  const { weights, whitening, tags, eachModel: _, ...settings } = ensemble;
+  const { weights, whitening, tags, matcher, eachModel: _, ...settings } = ensemble;
   const names = members.map(({ name }) => name);
   const votes = needsReferences(settings.rerank);
   const matched =
     settings.rerank.localMatching === null ? null : { queryList: listOf(recipe, 'query'), indexList: listOf(recipe, 'index') };
+  if (matcher !== null && matched === null)
+    throw new CairnError('invalid_setting', `ensemble.matcher is "${matcher}", but ensemble.rerank.localMatching is null`, {
+      details: { remedy: "Switch it on, with its defaults or others: --set 'ensemble.rerank.localMatching={}'." },
+    });
   const lists: StepNeed = { role: 'lists', step: 'prepare' };
   const features = (name: string, role: string, extraction: string): StepNeed => ({
     role: `${role}.${name}`,
@@ -70,7 +74,7 @@ export function ensembleSteps(recipe: Recipe, ensemble: Ensemble, members: reado
         ...(tagFleet === null ? [] : names.map((name) => ({ role: `tags.${name}`, step: tagStepOf(name) }))),
         ...(whitening === null ? [] : names.map((name) => features(name, 'whitening', whitening))),
       ],
-      wants: [],
+      wants: matcher === null ? [] : [{ role: 'matcher', input: { weights: matcher }, setting: 'ensemble.matcher', contents: ['matcher'] }],
     },
   ];
   const neighbours: StepNeed = { role: 'neighbours', step: 'rerank' };

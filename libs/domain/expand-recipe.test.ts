@@ -1,6 +1,6 @@
-import { type ExtractSettings, type Recipe, recipe } from '@cairn/contract';
+import { type ExtractSettings, isFleetKind, type Recipe, recipe, type StepKind } from '@cairn/contract';
 import { describe, expect, it } from 'vitest';
-import { expandRecipe, type StepPlan } from './index.ts';
+import { expandRecipe, type StepPlan, stepKinds } from './index.ts';
 
 const stage = { list: 'clean', imageSize: 48, epochs: 1, learningRate: 0.1, batch: 16, ranks: 2 };
 type Whole = Recipe & { export: NonNullable<Recipe['export']>; extract: { index: ExtractSettings; query: ExtractSettings } };
@@ -31,6 +31,20 @@ describe('expandRecipe', () => {
       'evaluate',
       'register',
     ]);
+  });
+
+  it('searches a large index with a fleet, whose candidates the search merges', () => {
+    const recipeOf = (fleet: Recipe['search']) => expandRecipe({ ...two, search: fleet });
+    const steps = recipeOf({ topK: 20, blockRows: 50_000, fleet: { shards: 5, workers: 3, threads: 1, blockRows: 9 } });
+    const features = ['index', 'query'].map((role) => ({ role, step: `extract_${role}` }));
+    const scan = { kind: 'scan', settings: { topK: 20, shards: 5, workers: 3, threads: 1, blockRows: 9 }, needs: features };
+    expect(steps.find(({ name }) => name === 'scan_index')).toMatchObject(scan);
+    const search = { settings: { topK: 20, blockRows: 50_000 }, needs: [...features, { role: 'candidates', step: 'scan_index' }] };
+    expect(steps.find(({ name }) => name === 'search')).toEqual({ name: 'search', kind: 'search', wants: [], ...search });
+  });
+
+  it('knows each kind that is done by a fleet', () => {
+    expect(Object.keys(stepKinds).filter((kind) => isFleetKind(kind) !== (stepKinds[kind as StepKind].fleet !== null))).toEqual([]);
   });
 
   it('rejects stages in a cycle, an unknown start and a list that is not made', () => {

@@ -79,14 +79,20 @@ function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepP
     steps.push({ name: nameOf(`extract_${name}`), kind: 'extract', settings, needs: [lists, ...exported.needs], wants: exported.wants });
   const searches = pipeline.search !== null && has('index') && has('query');
   const evaluates = searches && pipeline.evaluate !== null;
-  if (pipeline.search !== null && searches)
-    steps.push({
-      name: nameOf('search'),
-      kind: 'search',
-      settings: pipeline.search,
-      needs: [...need('index', 'extract_index', true), ...need('query', 'extract_query', true)],
-      wants: [],
-    });
+  if (pipeline.search !== null && searches) {
+    const { fleet, ...settings } = pipeline.search;
+    const features = [...need('index', 'extract_index', true), ...need('query', 'extract_query', true)];
+    if (fleet !== null)
+      steps.push({
+        name: nameOf('scan_index'),
+        kind: 'scan',
+        settings: { ...fleet, topK: settings.topK },
+        needs: features,
+        wants: [],
+      });
+    const needs = [...features, ...need('candidates', 'scan_index', fleet !== null)];
+    steps.push({ name: nameOf('search'), kind: 'search', settings, needs, wants: [] });
+  }
   if (pipeline.evaluate !== null && evaluates)
     steps.push({
       name: nameOf('evaluate'),

@@ -24,7 +24,8 @@ export function graphPlan(name: string, step: GraphStep): StepPlan {
   return { name, needs, wants, ...kindAndSettingsOf(name, step) };
 }
 
-const contentsOf = (role: string): readonly WeightsContent[] => (role === 'weights' ? ['backbone', 'model'] : ['model']);
+const contentsOf = (role: string): readonly WeightsContent[] =>
+  role === 'weights' ? ['backbone', 'model'] : role === 'matcher' ? ['matcher'] : ['model'];
 
 function kindAndSettingsOf(name: string, step: GraphStep): KindAndSettings {
   if (step.kind !== 'train') {

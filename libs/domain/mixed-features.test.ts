@@ -49,6 +49,7 @@ const voting = { rerank: { mode: 'before_merge' }, references: 'full' };
 
 test.each([
   ['a search in features of another model', { kind: 'search', inputs: { query: 'a_query', index: 'b_index' } } as const, /as its features/],
+  ['a scan of features of another model', { kind: 'scan', inputs: { query: 'a_query', index: 'b_index' } } as const, /as its features/],
   [
     'a model with the index of another',
     ensemble({ ...own, 'index.A': 'b_index' }),

@@ -23,9 +23,9 @@ type Compared = {
  */
 export function refuseMixedFeatures(plan: readonly StepPlan[], outside: OutsideDetails): void {
   for (const step of plan) {
-    if (step.kind !== 'search' && step.kind !== 'rerank') continue;
+    if (step.kind !== 'scan' && step.kind !== 'search' && step.kind !== 'rerank') continue;
     const read = (role: string): Compared[] => comparedAs(role, step, plan, outside);
-    if (step.kind === 'search') {
+    if (step.kind !== 'rerank') {
       refuseTwoModels(step, 'its features', [...read('query'), ...read('index')]);
       continue;
     }

@@ -1,7 +1,7 @@
 import {
   type ArtifactKind,
   CairnError,
-  type FleetKind,
+  candidatesFile,
   featuresDetails,
   listsDetails,
   needsReferences,
@@ -80,7 +80,7 @@ const registered: Readonly<Record<string, StepInput>> = {
 };
 
 /** A new kind of step begins with a row here: docs/architecture.md, "Adding a kind of step". */
-export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> & { fleet: K extends FleetKind ? Fleet<K> : null } } = {
+export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
   prepare: {
     makes: 'lists',
     folder: 'lists',
@@ -149,6 +149,23 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> & { fleet: 
     },
     resumes: false,
   },
+  scan: {
+    makes: 'candidates',
+    folder: 'candidates',
+    reusable: true,
+    pool: 'gpu',
+    slots: one,
+    readsDataset: false,
+    inputs: () => ({ query: input(['features']), index: input(['features']) }),
+    fleet: {
+      sizedBy: 'index',
+      plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
+      workers: ({ workers }) => workers,
+      files: (index) => [candidatesFile(index)],
+      allowedRejects: () => 0,
+    },
+    resumes: false,
+  },
   search: {
     makes: 'neighbours',
     folder: 'neighbours',
@@ -156,7 +173,12 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> & { fleet: 
     pool: 'tasks',
     slots: one,
     readsDataset: false,
-    inputs: () => ({ query: input(['features']), index: input(['features']) }),
+    inputs: () => ({
+      query: input(['features']),
+      index: input(['features']),
+      // They follow from query and index, and the step checks that they are of these.
+      candidates: { kinds: ['candidates'], required: false, reads: 'none' },
+    }),
     fleet: null,
     resumes: false,
   },
@@ -195,6 +217,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> & { fleet: 
           lists: [...(needsReferences(rerank) ? [references] : []), ...(rerank.localMatching === null ? [] : [queryList, indexList])],
         }),
       }),
+      ...(rerank.localMatching !== null && { matcher: optional('matcher') }),
       ...ofEach(Object.keys(weights), {
         query: input(['features']),
         index: input(['features']),

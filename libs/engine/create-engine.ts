@@ -1,3 +1,4 @@
+import { annotateRun } from './annotate-run.ts';
 import { finishAttempt, startAttempt } from './attempts/lifecycle.ts';
 import { report } from './attempts/report.ts';
 import { claimShard, commitShard, releaseShard } from './attempts/shards.ts';
@@ -14,6 +15,7 @@ import { planRun } from './plan.ts';
 import { recordJudgement } from './record-judgement.ts';
 import { registerDataset } from './register-dataset.ts';
 import { pinRun, setRetention } from './retention.ts';
+import { removeView, saveView } from './saved-views.ts';
 import { addSchedule, pauseSchedule, removeSchedule, resumeSchedule, runSchedule } from './schedules.ts';
 import { listSecretKeys, resealSecrets } from './sealed-secrets.ts';
 import { submitRun } from './submit.ts';
@@ -30,6 +32,9 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
     releaseRun: (runId, actor) => releaseRun(ctx, runId, actor),
     pinRun: (runId, isPinned, actor) => pinRun(ctx, runId, isPinned, actor),
+    annotateRun: (runId, request, actor) => annotateRun(ctx, runId, request, actor),
+    saveView: (name, request, actor) => saveView(ctx, name, request, actor),
+    removeView: (view, actor) => removeView(ctx, view, actor),
     setRetention: (policy, actor) => setRetention(ctx, policy, actor),
     setBudget: (scope, budget, actor) => setBudget(ctx, scope, budget, actor),
     removeBudget: (scope, actor) => removeBudget(ctx, scope, actor),

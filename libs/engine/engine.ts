@@ -1,4 +1,5 @@
 import type {
+  AnnotateRequest,
   AttemptSpec,
   BudgetScope,
   budgetRequest,
@@ -24,6 +25,7 @@ import type {
   StartRequest,
   SubmitRequest,
   TriggerRequest,
+  ViewRequest,
   WebhookRequest,
 } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
@@ -71,6 +73,11 @@ export type Engine = {
   releaseRun(runId: string, actor: Actor): Promise<void>;
   /** Keeps the results of a run whatever the retention policy, or no longer. */
   pinRun(runId: string, isPinned: boolean, actor: Actor): Promise<void>;
+  /** Changes the note and the tags of a run. */
+  annotateRun(runId: string, request: AnnotateRequest, actor: Actor): Promise<void>;
+  /** Saves or changes a view of the actor. */
+  saveView(name: string, request: ViewRequest, actor: Actor): Promise<void>;
+  removeView(view: { owner: string; name: string }, actor: Actor): Promise<void>;
   setRetention(policy: RetentionPolicy, actor: Actor): Promise<void>;
   setBudget(scope: BudgetScope, budget: z.output<typeof budgetRequest>, actor: Actor): Promise<void>;
   removeBudget(scope: BudgetScope, actor: Actor): Promise<void>;

@@ -135,13 +135,17 @@ function weightsOf({ weights }: SourceRow, { step, want }: Wanted): ExternalSour
 }
 
 function faultOf(row: NonNullable<SourceRow['weights']>, { contents, setting }: StepWant, step: StepPlan): string | null {
-  if (!contents.some((content) => content === row.content)) return 'contains only a backbone; a whole model is required';
+  if (!contents.some((content) => content === row.content))
+    return `contains ${inWords(row.content)}; ${contents.map(inWords).join(' or ')} is required`;
   const fault = otherModel({ backbone: row.backbone, embeddingDim: row.content === 'model' ? row.embeddingDim : null }, modelOf(step));
   if (fault !== null) return fault;
   if (row.extent === 'upstream' && step.kind === 'train' && step.settings.weightsExtent === 'all')
     return `was imported without the squeeze-excitations (--extent upstream); ${setting}Extent is all`;
   return null;
 }
+
+const inWords = (content: string): string =>
+  content === 'backbone' ? 'only a backbone' : content === 'model' ? 'a whole model' : 'a matcher of images';
 
 /** The model settings of a step that trains or exports one. */
 const modelOf = ({ settings }: StepPlan): ModelSettings | null =>
@@ -164,9 +168,11 @@ export function refuseAbsentWeights(plan: readonly StepPlan[], inputs: ExternalI
     const name = absent.input.weights;
     const backbone = modelOf(step)?.backbone ?? 'BACKBONE';
     const isBackbone = contents.includes('backbone');
-    const command = isBackbone
-      ? `cairn import weights ${name}.pth --backbone ${backbone}`
-      : `cairn import model ${name}.pth --backbone ${backbone} --name ${name}`;
+    const command = contents.includes('matcher')
+      ? `cairn import matcher ${name}.onnx`
+      : isBackbone
+        ? `cairn import weights ${name}.pth --backbone ${backbone}`
+        : `cairn import model ${name}.pth --backbone ${backbone} --name ${name}`;
     const untrained = isBackbone ? ` Or start from untrained weights: --set '${setting}=null'.` : '';
     throw new CairnError('not_found', `${setting} names the weights ${name}, which are not imported`, {
       details: { weights: name, remedy: `Import them: \`${command}\`.${untrained}` },

@@ -175,6 +175,14 @@ describe('a run of several models', () => {
     expect(await made({ recipe, set })).toEqual(['A-extract_query', 'B-extract_query', 'rerank']);
   });
 
+  it('extracts other references alone, and none again for those that were there before', async () => {
+    const set = { 'ensemble.references': 'full', 'prepare.lists': [...voting.prepare.lists, 'full'] };
+    const theirs = ['A-extract_references', 'B-extract_references'];
+    expect(await made({ recipe: voting, set })).toEqual(['prepare', ...theirs, 'rerank', 'evaluate', 'register']);
+    expect(await made({ recipe: voting, set: { ...set, 'ensemble.rerank.beta': 0.2 } })).toEqual(['rerank', 'evaluate', 'register']);
+    expect(await made({ recipe: voting })).toEqual(['register']);
+  });
+
   it('tags the index of each model once, for later constants and query sets too, and keeps the keys of what follows', async () => {
     const recipe = { ...voting, ensemble: { ...voting.ensemble, tags: { shards: 3, workers: 2 } } };
     expect(await made({ recipe })).toEqual(['A-tag_index', 'B-tag_index', 'register']);
@@ -193,6 +201,11 @@ describe('a run of several models', () => {
   it('reuses what the recipe of one of its models made', async () => {
     const alone = recipeSchema.parse({ name: 'alone', dataset: 'toy', prepare: voting.prepare, ...voting.models.B });
     expect(await made({ recipe: alone })).toEqual(['search', 'evaluate']);
+    // A fleet in place of one task finds the same, under the same key; more neighbours are other candidates.
+    const set = { 'search.fleet': { shards: 3, workers: 2 } };
+    expect(await made({ recipe: alone, set })).toEqual(['scan_index']);
+    expect(await made({ recipe: alone, set: { ...set, 'search.topK': 10 } })).toEqual(['scan_index', 'search', 'evaluate']);
+    expect(await made({ recipe: alone, set: { ...set, 'search.fleet.shards': 2 } })).toEqual([]);
   });
 
   it('is refused at once where a graph compares features that different models made in other runs', async () => {

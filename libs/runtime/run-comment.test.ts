@@ -7,6 +7,7 @@ test.each([
   ['MIT\r\n\u2028\u0085x', 'MIT x'],
   ['<script>alert(1)</script> & more', '&lt;script&gt;alert(1)&lt;/script&gt; &amp; more'],
   ['[here](javascript:x) ![p](y) *b* `c`', '\\[here\\](javascript:x) \\!\\[p\\](y) \\*b\\* \\`c\\`'],
+  ['@org/team, look: (@ann) a@b.org @ 5', '@&#8203;org/team, look: (@&#8203;ann) a@b.org @ 5'],
   ['a\0b \ud800 \u202ec', 'ab  c'],
   ['https://example.org/a_b.pth?x=[1]', '<https://example.org/a_b.pth?x=[1]>'],
   ['https://example.org/a>\n# b', 'https://example.org/a&gt; \\# b'],
@@ -25,4 +26,6 @@ test.each([
 
 test('a pipe or a line end in a cell does not end the cell or row, and is not escaped twice', () => {
   expect(markdownTable(['a', 'b'], [['x|y', `${markdownText('p|q')}\nr`]])).toEqual(['| a | b |', '| --- | --- |', '| x\\|y | p\\|q r |']);
+  // Of two backslashes before a pipe, the first escapes the second.
+  expect(markdownTable([], [[markdownCode('x\\\\|y')]]).at(-1)).toBe('| `x\\\\\\|y` |');
 });

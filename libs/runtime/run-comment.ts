@@ -88,7 +88,10 @@ function lostTable({ verdict, lost }: StoredJudgement): string[] {
   return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];
 }
 
-/** Text from others in Markdown: readable, on one line, and without being interpreted as Markdown or HTML. */
+/**
+ * Text from others in Markdown: readable, on one line, and without being interpreted as Markdown or HTML. A code host notifies nobody
+ * because of it: an escape does not prevent a mention, but a space of no width behind the sign does.
+ */
 export function markdownText(text: string): string {
   const line = oneLine(text);
   const url = /^https?:\/\/\S+$/.test(line) ? URL.parse(line) : null;
@@ -98,7 +101,8 @@ export function markdownText(text: string): string {
     .replace(/[\\`*_[\]|~$#!]/g, '\\$&')
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;');
+    .replaceAll('>', '&gt;')
+    .replace(/(?<!\w)@(?=\w)/g, '@&#8203;');
 }
 
 /** Text from others as code: fenced by more backticks than it has in a row. */
@@ -110,9 +114,12 @@ export function markdownCode(text: string): string {
 
 /** A table whose cells are Markdown already, except that nothing in them ends a cell or a row. */
 export function markdownTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) => `| ${cells.map((cell) => oneLine(cell).replace(/(?<!\\)\|/g, '\\|')).join(' | ')} |`;
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => oneLine(cell).replace(/(\\*)\|/g, escapedPipe)).join(' | ')} |`;
   return [line(header), line(header.map(() => '---')), ...rows.map(line)];
 }
+
+/** A pipe behind an odd number of backslashes is escaped already. */
+const escapedPipe = (pipe: string, { length }: string): string => (length % 2 === 1 ? pipe : `${pipe.slice(0, -1)}\\|`);
 
 /** Without line ends, control characters, direction marks and lone surrogates. */
 function oneLine(text: string): string {

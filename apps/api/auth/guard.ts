@@ -34,16 +34,13 @@ export function guardRoutes(app: App, { prisma, load, log }: { prisma: PrismaCli
   app.addHook('onRequest', async (request) => {
     const { role } = request.routeOptions.config;
     if (role === undefined) return;
-    try {
-      const credential = credentialOf(request);
-      request.caller = await authenticate(prisma, load.firstReads, { credential, address: request.ip });
-      if (credential?.kind === 'session') refuseOtherSites(request);
-      requireRole(request.caller, role);
-    } catch (error) {
-      await refusals.record(request, error, request.caller);
-      throw error;
-    }
+    const credential = credentialOf(request);
+    request.caller = await authenticate(prisma, load.firstReads, { credential, address: request.ip });
+    if (credential?.kind === 'session') refuseOtherSites(request);
+    requireRole(request.caller, role);
   });
+  // Handlers refuse too, such as changes of what others own, and sign-ins with a token that is over.
+  app.addHook('onError', async (request, _reply, error) => refusals.record(request, error, request.caller));
 }
 
 /** The caller of a guarded route. */

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { CairnError, isDatasetUrl } from '@cairn/contract';
+import { CairnError } from '@cairn/contract';
 import type { z } from 'zod';
+import { makePicture, makeThumbnail } from './make-picture.ts';
 import { type ComputeJobOf, computeJob, type searchAnswer, toComputeError } from './messages.ts';
 
 // A child of the api (child-pool.ts): does one job after another, and ends with its parent.
@@ -15,7 +15,14 @@ try {
 
 async function perform(message: unknown): Promise<unknown> {
   const job = computeJob.parse(message);
-  return job.kind === 'picture' ? makePicture(job) : searchPicture(job);
+  switch (job.kind) {
+    case 'picture':
+      return makePicture(job);
+    case 'thumbnail':
+      return makeThumbnail(job);
+    case 'search':
+      return searchPicture(job);
+  }
 }
 
 async function handle(message: unknown): Promise<void> {
@@ -30,43 +37,6 @@ async function handle(message: unknown): Promise<void> {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit());
 process.on('message', (message) => void handle(message));
-
-/** The first image that exists, as a JPEG; null where none does. Throws `unreadable_image`, and as `openImageReader` does. */
-async function makePicture({ root, roots, candidates, maxSide, timeoutMs }: ComputeJobOf<'picture'>): Promise<Uint8Array | null> {
-  // This process decodes pictures of unknown origin, and so has no credentials.
-  if (isDatasetUrl(root))
-    throw new CairnError(
-      'unreadable_image',
-      `The images of a dataset at an address (${root}) are not shown; copy the dataset to a folder to see them`,
-    );
-  const { ImageUnavailable, openImageReader } = await import('@cairn/dataset/images');
-  const pictures = await import('@cairn/retrieval/image');
-  const reader = await openImageReader(root, roots);
-  try {
-    // A collection need not have every split; the reader takes a split that is missing for a lost mount.
-    const folders = new Set(await readdir(root));
-    const present = candidates.filter(({ path }) => folders.has(path.split('/')[0] ?? ''));
-    for (const location of present.length === 0 ? candidates : present) {
-      try {
-        return await pictures.makePicture(await reader.read(location), { maxSide, timeoutMs });
-      } catch (error) {
-        if (error instanceof ImageUnavailable && error.reason === 'missing') continue;
-        const isFault = error instanceof ImageUnavailable || error instanceof pictures.UnreadableImage;
-        throw isFault ? unreadable(location.path, error) : error;
-      }
-    }
-    return null;
-  } finally {
-    await reader.close();
-  }
-}
-
-function unreadable(path: string, cause: Error): CairnError {
-  return new CairnError('unreadable_image', `The image ${path} cannot be read: ${cause.message}`, {
-    cause,
-    details: { path, reason: cause.message },
-  });
-}
 
 /** Rows of a feature set that are compared at once: 32 MB of float16 at 2,048 values. */
 const blockRows = 8_192;

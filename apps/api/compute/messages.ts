@@ -17,6 +17,8 @@ export type ImageLocation = z.infer<typeof imageLocation>;
 
 /** What the api leaves to a child process: decoders read what anyone may have written, and models block the event loop. */
 export const computeJob = z.discriminatedUnion('kind', [
+  /** An image that was read as a JPEG to look at; answered by {@link pictureAnswer}. */
+  z.object({ kind: z.literal('thumbnail'), path: z.string(), image: bytes, maxSide: z.number().int(), timeoutMs: z.number() }),
   /** The first of these images that exists as a JPEG to look at; answered by {@link pictureAnswer}. */
   z.object({
     kind: z.literal('picture'),

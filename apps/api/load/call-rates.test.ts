@@ -1,8 +1,10 @@
+import { newId } from '@cairn/runtime';
 import { expect, test } from 'vitest';
+import { hashSecret, newSecret } from '../auth/secrets.ts';
 import { noBounds, openTestApi } from '../testing/test-api.ts';
 import { createRateLimit } from './call-rates.ts';
 
-const { openReplica, secrets, call } = await openTestApi();
+const { openReplica, secrets, call, prisma } = await openTestApi();
 
 test('each token has its own rate limit, callers without one share that of their address, and health checks are not limited', async () => {
   const { api } = await openReplica({ bounds: { ...noBounds, rates: { perToken: 5, perAddress: 5 } } });
@@ -55,6 +57,19 @@ test('a call with an insufficient role is audited by token, once for any number 
       details: { code: 'forbidden' },
     },
   ]);
+});
+
+test('what a handler refuses is audited too: a change of what others own, and a sign-in with a token that is over', async () => {
+  const recorded = () => prisma.auditEntry.findMany({ where: { action: 'call.refused' }, orderBy: { id: 'desc' }, take: 1 });
+  const schedule = { id: newId('schedule'), projectId: 'default', owner: 'ada', name: 'of-ada', cron: '0 3 * * *', zone: 'UTC' };
+  await prisma.schedule.create({ data: { ...schedule, overlap: 'queue', run: { recipe: 'mini' } } });
+  expect((await call('submitter', 'DELETE', '/v1/schedules/of-ada')).status).toBe(403);
+  expect(await recorded()).toMatchObject([{ actor: 'a-submitter', target: 'DELETE /v1/schedules/:name', details: { code: 'forbidden' } }]);
+  const secret = newSecret();
+  const over = { id: newId('token'), projectId: 'default', name: 'over', role: 'admin', hash: hashSecret(secret), revokedAt: new Date() };
+  await prisma.token.create({ data: over });
+  expect((await call(null, 'POST', '/v1/session', { body: { token: secret } })).status).toBe(401);
+  expect(await recorded()).toMatchObject([{ tokenId: over.id, target: 'POST /v1/session', details: { code: 'unauthenticated' } }]);
 });
 
 test('all sessions of a token share its rate limit', async () => {

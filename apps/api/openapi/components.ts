@@ -162,6 +162,8 @@ const run: z.output<typeof runPage>['items'][number] = {
   now: '384: 168 of 300 steps, 40.6 images/s',
   mapAt100: { best: 0.217, last: 0.217 },
   gpuSeconds: 1312.5,
+  tags: ['baseline'],
+  noteLine: 'The margin of the paper, with half the batch.',
   actions: [
     { action: 'cancel', isAllowed: true, why: null },
     { action: 'retry', isAllowed: false, why: 'the run is running; only a run that is succeeded, failed or cancelled can be retried' },

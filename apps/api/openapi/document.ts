@@ -120,6 +120,7 @@ export async function describeRoutes(app: App): Promise<void> {
         { name: 'webhooks', description: 'Signed messages to other services about what happens here.' },
         { name: 'code hosts', description: 'GitHub and GitLab, which get reports about runs.' },
         { name: 'costs', description: 'Where GPU time went, and budgets for it.' },
+        { name: 'views', description: 'Pages of the dashboard with their filters, under a name.' },
         { name: 'tokens', description: 'Tokens and the audit log.' },
         { name: 'secrets', description: 'The keys that seal the secrets of triggers and webhooks.' },
         { name: 'health', description: 'For probes, without a token, and for Prometheus.' },

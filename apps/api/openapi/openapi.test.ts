@@ -207,6 +207,8 @@ test('an optional body is not required', () => {
     addSchedule: true,
     createToken: true,
     cancelRun: false,
+    annotateRun: false,
+    saveView: true,
     retryRun: false,
     collectGarbage: false,
     importWeights: true,

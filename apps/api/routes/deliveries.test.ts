@@ -65,10 +65,13 @@ test('the token of a code host is never shown, and is not sent unencrypted', asy
 test.each([
   ['webhooks', { name: 'w', url: 'ftp://example.org', events: ['run.ended'] }],
   ['webhooks', { name: 'w', url: 'https://user:pass@example.org', events: ['run.ended'] }],
+  ['webhooks', { name: 'w', url: 'https://example.org/\u0000', events: ['run.ended'] }],
+  ['webhooks', { name: 'w', url: 'https://example.org/\u001b[8m', events: ['run.ended'] }],
+  ['webhooks', { name: 'w', url: 'https://example.org/\ud83d', events: ['run.ended'] }],
   ['webhooks', { name: 'w', url: 'https://example.org', events: ['run.exploded'] }],
   ['webhooks', { name: 'w', url: 'https://example.org', events: [] }],
   ['code-hosts', { name: 'c', provider: 'github', url: 'https://example.org', repositories: ['or*'], token: 'tok_0123456789' }],
   ['code-hosts', { name: 'c', provider: 'github', url: 'https://example.org', repositories: ['*'], token: 'with space 0123' }],
 ])('%s refuses %j', async (path, body) => {
-  expect((await as('POST', path, body)).json).toMatchObject({ code: 'invalid_request' });
+  expect((await as('POST', path, body)).json).toMatchObject({ code: 'invalid_request', details: { part: 'body' } });
 });

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pictureSearchView } from '@cairn/contract';
@@ -8,9 +10,32 @@ import { newId, sha256File } from '@cairn/runtime';
 import { plainPng } from '@cairn/testing';
 import { storeSearchableModel } from '@cairn/testing/searchable-model';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
+import { sourceImages } from '../images/source-image.ts';
 import { openTestApi } from '../testing/test-api.ts';
 
-const { api, call, harness, prisma, secrets, store } = await openTestApi();
+/** A web server with the images of a dataset; `isDown` answers as one that is overloaded. */
+const web = { isDown: false, files: new Map<string, Buffer>() };
+const server = createServer((request, response) => {
+  const file = web.files.get(request.url ?? '');
+  if (web.isDown || file === undefined) return void response.writeHead(web.isDown ? 503 : 404).end();
+  const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
+  const piece = from === undefined ? file : file.subarray(Number(from), Number(to) + 1);
+  response.writeHead(from === undefined ? 200 : 206, {
+    ...{ 'last-modified': 'Mon, 30 Nov 2026 10:00:00 GMT', 'content-length': piece.length },
+    ...(from === undefined ? {} : { 'content-range': `bytes ${from}-${to}/${file.length}` }),
+  });
+  response.end(request.method === 'HEAD' ? undefined : piece);
+});
+server.listen(0, '127.0.0.1');
+await once(server, 'listening');
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+const { port } = z.object({ port: z.number() }).parse(server.address());
+const origin = `http://127.0.0.1:${port}`;
+const { api, call, harness, prisma, secrets, store } = await openTestApi({ datasetUrls: [`${origin}/open`] });
 const folder = await mkdtemp(join(tmpdir(), 'cairn-images-'));
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -154,4 +179,36 @@ test('a picture finds itself first among the features of a registered model, and
     ...{ status: 400, detail: expect.stringContaining('200000000 bytes; the service searches at most 100000000') },
     details: { remedy: expect.stringContaining('CAIRN_CACHE_MB') },
   });
+});
+
+test('an image at an address is read by the service and decoded like any other; what is wrong with the address is told in words', async () => {
+  await addDataset('remote', 'folder', `${origin}/open/places`);
+  await addDataset('closed', 'folder', `${origin}/private`);
+  const put = (split: 'train' | 'test', id: string, bytes: Buffer) => web.files.set(`/open/places/${imagePath(split, id)}`, bytes);
+  put('test', 'wide1', plainPng({ width: 800, height: 400 }));
+  put('train', 'torn1', plainPng({ width: 800, height: 400 }).subarray(0, 60));
+  put('train', 'empty', Buffer.alloc(0));
+  put('train', 'other', plainPng({ width: 8, height: 4 }));
+
+  const shown = await get('remote@1/images/wide1', { size: '256' });
+  expect(shown.statusCode, shown.body.slice(0, 500)).toBe(200);
+  expect(sizeOf(shown.rawPayload)).toEqual([256, 128]);
+  const faults: [string, number, RegExp][] = [
+    ['remote@1/images/absent', 404, /no image absent/],
+    ['remote@1/images/torn1', 422, /train\/t\/o\/r\/torn1.jpg cannot be read/],
+    ['remote@1/images/empty', 422, /no bytes/],
+    ['closed@1/images/wide1', 422, /not an allowed dataset address/],
+  ];
+  for (const [path, status, detail] of faults) {
+    const answer = (await get(path)).json();
+    expect({ path, status: answer.status, detail: answer.detail }).toEqual({ path, status, detail: expect.stringMatching(detail) });
+  }
+  web.isDown = true;
+  const impatient = sourceImages({ firstPauseMs: 5, longestPauseMs: 20, patienceMs: 50, idleMs: 2_000, mostTries: 3 });
+  const away = impatient(`${origin}/open/places`, [`${origin}/open`], [{ path: imagePath('train', 'other') }]);
+  await expect(away).rejects.toMatchObject({ code: 'storage_failed', message: expect.stringContaining('no request has succeeded') });
+  // It was read before.
+  expect((await get('remote@1/images/wide1', { size: '256' })).statusCode).toBe(200);
+  web.isDown = false;
+  expect((await get('remote@1/images/other')).statusCode).toBe(200);
 });

@@ -261,3 +261,39 @@ test('a log is read by line, searched, and read from its end', async () => {
   ]);
   expect(await get(path, { tail: '12' })).toMatchObject({ text: 'step 300\n', nextOffset: text.length, size: text.length });
 });
+
+test('a note and tags are written about a run, found by them, and nobody overwrites a note that changed meanwhile', async () => {
+  const id = await submit();
+  const annotate = (body: object, role: 'viewer' | 'submitter' | 'admin' = 'submitter') =>
+    call(role, 'POST', `/v1/runs/${id}/annotate`, { body });
+  expect(await annotate({ addTags: ['baseline'] }, 'viewer')).toMatchObject({ status: 403, json: { code: 'forbidden' } });
+  const note = 'warmup fixed\nsecond line';
+  expect(await annotate({ note, addTags: ['baseline', 'paper/v2'] })).toMatchObject({ status: 200 });
+  const run = await show(id);
+  expect(run).toMatchObject({ note: { text: note, by: 'a-submitter' }, noteLine: 'warmup fixed', tags: ['baseline', 'paper/v2'] });
+  expect(await listed(id)).toMatchObject({ tags: ['baseline', 'paper/v2'], noteLine: 'warmup fixed' });
+
+  const other = await submit();
+  await call('submitter', 'POST', `/v1/runs/${other}/annotate`, { body: { addTags: ['baseline'] } });
+  const found = async (query: Record<string, string>) => runPage.parse(await get('/v1/runs', query)).items.map((item) => item.id);
+  expect(await found({ tag: 'baseline' })).toEqual([other, id]);
+  expect(await found({ q: 'SECOND line' })).toEqual([id]);
+  expect(await found({ q: 'paper/v' })).toEqual([id]);
+
+  expect(await annotate({ note: 'mine', ifNote: 'what I read' }, 'admin')).toMatchObject({
+    status: 409,
+    json: { code: 'wrong_state', details: { note } },
+  });
+  expect((await show(id)).note?.text).toBe(note);
+  expect(await annotate({ note: 'both', ifNote: note, removeTags: ['baseline'] }, 'admin')).toMatchObject({
+    json: { note: { text: 'both', by: 'a-admin' }, tags: ['paper/v2'] },
+  });
+  const tooMany = Array.from({ length: 16 }, (_, index) => `tag${index}`);
+  expect(await annotate({ addTags: tooMany })).toMatchObject({ status: 400, json: { detail: expect.stringContaining('would have 17') } });
+  const { seq } = await show(id);
+  await annotate({ addTags: ['paper/v2'], note: 'both' });
+  await annotate({ note: ' ' });
+  expect(await show(id)).toMatchObject({ note: null, noteLine: null, seq: seq + 1 });
+  const { items } = await get(`/v1/runs/${id}/events`);
+  expect(items.at(-2).message).toBe('a-admin changed the note and removed the tag baseline');
+});

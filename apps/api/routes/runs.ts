@@ -1,4 +1,5 @@
 import {
+  annotateRequest,
   callerActions,
   cancelRequest,
   largestInt4,
@@ -126,6 +127,27 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
       },
     },
     (request) => viewOf(request.params.id, callerOf(request).projectId),
+  );
+
+  app.post(
+    '/v1/runs/:id/annotate',
+    {
+      config: { role: callerActions['run.annotate'] },
+      schema: {
+        operationId: 'annotateRun',
+        tags,
+        summary: 'Change the note and the tags of a run',
+        description: 'What is left out stays. Unlike labels, tags change at any time, and no budget or policy goes by them.',
+        params: runParams,
+        body: annotateRequest.prefault({}),
+        response: { 200: runView, ...problems },
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request);
+      await engine.annotateRun(request.params.id, request.body, caller);
+      return viewOf(request.params.id, caller.projectId);
+    },
   );
 
   app.post(

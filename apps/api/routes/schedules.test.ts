@@ -53,3 +53,41 @@ test('a schedule of another owner is changed by an admin alone', async () => {
   });
   expect(await call('submitter', 'POST', '/v1/schedules', { body: { ...body, onDataset: 'toy' } })).toMatchObject({ status: 400 });
 });
+
+test('a view is of the one who saved it, others see what is shared, and an admin may remove that', async () => {
+  const save = (role: 'viewer' | 'submitter', name: string, view: object) =>
+    call(role, 'PUT', `/v1/views/${encodeURIComponent(name)}`, { body: view });
+  expect(await save('viewer', 'my failures', { query: 'state=failed' })).toMatchObject({
+    status: 200,
+    json: { items: [{ page: 'runs' }] },
+  });
+  expect(await save('viewer', 'for all', { query: '', isShared: true })).toMatchObject({
+    status: 403,
+    json: { detail: expect.stringContaining('it shares the view with the project') },
+  });
+  await save('submitter', 'team', { query: 'label=team%3Dsearch', isShared: true });
+  await save('submitter', 'team', { query: 'label=team%3Dvision', isShared: true });
+  const seen = async (role: 'viewer' | 'submitter') => (await call(role, 'GET', '/v1/views')).json.items;
+  expect(await seen('viewer')).toMatchObject([
+    { name: 'my failures', owner: 'a-viewer', isShared: false },
+    { name: 'team', owner: 'a-submitter', query: 'label=team%3Dvision' },
+  ]);
+  expect(await seen('submitter')).toMatchObject([{ name: 'team' }]);
+
+  for (const query of ['a b', '#x', '?x', 'x'.repeat(2_001)])
+    expect(await save('viewer', 'wrong', { query })).toMatchObject({ status: 400 });
+  expect(await save('viewer', ' padded', { query: '' })).toMatchObject({ status: 400 });
+  const remove = (role: 'viewer' | 'admin', name: string, query: Record<string, string> = {}) =>
+    call(role, 'DELETE', `/v1/views/${name}`, { query });
+  expect(await remove('viewer', 'team', { owner: 'a-submitter' })).toMatchObject({ status: 403 });
+  expect(await remove('viewer', 'team')).toMatchObject({ status: 404, json: { code: 'not_found' } });
+  expect(await remove('admin', 'team', { owner: 'a-submitter' })).toMatchObject({ status: 200, json: { items: [] } });
+  expect(await seen('submitter')).toEqual([]);
+  await prisma.savedView.createMany({
+    data: Array.from({ length: 99 }, (_, n) => ({ projectId: 'default', owner: 'a-viewer', name: `view ${n}`, page: 'runs', query: '' })),
+  });
+  expect(await save('viewer', 'one more', { query: '' })).toMatchObject({
+    status: 400,
+    json: { detail: 'a-viewer has 100 views, the maximum' },
+  });
+});

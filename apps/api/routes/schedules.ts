@@ -1,4 +1,4 @@
-import { callerActions, pageQuery, runView, schedulePage, scheduleRequest, scheduleView } from '@cairn/contract';
+import { callerActions, pageQuery, runView, schedulePage, scheduleRequest, scheduleView, whyNotOwner } from '@cairn/contract';
 import { getRun, getSchedule, listSchedules } from '@cairn/db';
 import { z } from 'zod';
 import { type Caller, requireRole } from '../auth/authenticate.ts';
@@ -14,7 +14,7 @@ export function scheduleRoutes(app: App, { engine, prisma, admission }: ApiDeps)
   /** Those of another owner: only an admin. */
   const requireOwner = async (caller: Caller, name: string): Promise<void> => {
     const { owner } = await getSchedule(prisma, { projectId: caller.projectId, name });
-    if (owner !== caller.name) requireRole(caller, 'admin', `the schedule ${name} belongs to ${owner}`);
+    if (whyNotOwner(owner, caller) !== null) requireRole(caller, 'admin', `the schedule ${name} belongs to ${owner}`);
   };
 
   app.post(

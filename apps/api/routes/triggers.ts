@@ -13,6 +13,7 @@ import {
   triggerPage,
   triggerRequest,
   triggerView,
+  whyNotOwner,
 } from '@cairn/contract';
 import { listDeliveries, listTriggers, readTrigger } from '@cairn/db';
 import { z } from 'zod';
@@ -165,5 +166,5 @@ export function triggerRoutes(app: App, { prisma, engine }: ApiDeps): void {
 const mayManage =
   (caller: Caller) =>
   ({ name, owner }: { name: string; owner: string }): void => {
-    if (owner !== caller.name) requireRole(caller, 'admin', `the trigger ${name} belongs to ${owner}`);
+    if (whyNotOwner(owner, caller) !== null) requireRole(caller, 'admin', `the trigger ${name} belongs to ${owner}`);
   };

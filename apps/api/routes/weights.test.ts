@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
-import { weightsView } from '@cairn/contract';
+import { type Recipe, weightsView } from '@cairn/contract';
 import { ada, request as planRequest } from '@cairn/engine/testing';
 import { sha256 } from '@cairn/runtime';
 import { readManifest } from '@cairn/storage';
@@ -58,6 +58,50 @@ test('importing the same file again changes nothing, under another name it is st
   expect(await put('second', octets, { backbone: 'resnet50' })).toMatchObject({ status: 409 });
   // A file that is rejected for its name is not stored first.
   expect(await prisma.artifact.count({ where: { state: 'deleting' } })).toBe(0);
+});
+
+test('a matcher is stored without a backbone, and is what an ensemble names, not what a stage starts from', async () => {
+  const octets = file('matcher');
+  const query = { content: 'matcher', sha256: sha256(octets) };
+  const first = await call('submitter', 'PUT', '/v1/weights/points', { octets, query });
+  expect(first).toMatchObject({ status: 201, json: { content: 'matcher', backbone: 'lightglue-end2end' } });
+  const { artifactId } = first.json;
+  expect(await readFile(join(folder, `matchers/${artifactId}/matcher.onnx`))).toEqual(octets);
+  expect(await readManifest(store, `matchers/${artifactId}`)).toMatchObject({ kind: 'matcher', details: { imported: 'points' } });
+  expect(await call('submitter', 'PUT', '/v1/weights/points', { octets, query })).toMatchObject({ status: 200, json: first.json });
+  expect((await put('other', octets, { content: 'matcher' })).json).toMatchObject({ detail: 'A matcher has no backbone' });
+  const tensors = await call('submitter', 'PUT', '/v1/weights/other', { octets, query: { sha256: query.sha256 } });
+  expect(tensors.json).toMatchObject({ code: 'invalid_request', detail: 'A backbone requires its backbone' });
+
+  await expect(harness.submit(withWeights('points'))).rejects.toMatchObject({
+    code: 'model_mismatch',
+    message: 'stages.first.weights is points, which contains a matcher of images; only a backbone or a whole model is required',
+  });
+  const { model, stages, export: exported, extract } = planRequest().recipe as Recipe;
+  const rerank = { localMatching: {} };
+  const planWith = (matcher: string) =>
+    harness.engine.planRun(
+      planRequest({
+        recipe: {
+          name: 'matched',
+          dataset: 'toy',
+          models: { A: { model, stages, export: exported, extract } },
+          ensemble: { matcher, rerank },
+        },
+      }),
+      ada,
+    );
+  const { steps } = await planWith('points');
+  const step = steps.find(({ name }) => name === 'rerank');
+  expect(step).toMatchObject({ given: [{ role: 'matcher', name: 'points', artifactId, sha256: query.sha256 }] });
+  await expect(harness.submit({ recipe: { ...(await planWith('none')).recipe } })).rejects.toMatchObject({
+    message: 'ensemble.matcher names the weights none, which are not imported',
+    details: { remedy: 'Import them: `cairn import matcher none.onnx`.' },
+  });
+  await put('trained', file('trained'));
+  await expect(planWith('trained')).rejects.toMatchObject({
+    message: 'ensemble.matcher is trained, which contains only a backbone; a matcher of images is required',
+  });
 });
 
 test('of many concurrent imports under the same name one stores it', async () => {

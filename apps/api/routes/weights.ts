@@ -5,6 +5,8 @@ import {
   type ArtifactDetails,
   CairnError,
   callerActions,
+  matcherFile,
+  matcherForm,
   maxWeightsBytes,
   pageQuery,
   protocol,
@@ -149,6 +151,7 @@ type Deps = { prisma: PrismaClient; store: ObjectStore };
 const artifactOf = {
   backbone: { kind: 'weights', folder: 'weights', file: 'weights.pth' },
   model: { kind: 'checkpoint', folder: 'checkpoints', file: 'checkpoint.pt' },
+  matcher: { kind: 'matcher', folder: 'matchers', file: matcherFile },
 } as const satisfies Record<WeightsContent, { kind: string; folder: string; file: string }>;
 
 /**
@@ -158,7 +161,9 @@ const artifactOf = {
  * @throws CairnError `name_taken` for another file, `content_mismatch`, `invalid_request`, and storage errors
  */
 async function importWeights(deps: Deps, wanted: NewWeights): Promise<{ weights: WeightsView; created: boolean }> {
-  const { content, embeddingDim, classes } = wanted.declared;
+  const { content, backbone, embeddingDim, classes } = wanted.declared;
+  if ((backbone === undefined) !== (content === 'matcher'))
+    throw new CairnError('invalid_request', content === 'matcher' ? 'A matcher has no backbone' : `A ${content} requires its backbone`);
   if (content === 'model' && (embeddingDim === undefined || classes === undefined))
     throw new CairnError('invalid_request', 'A whole model requires embeddingDim and classes; `cairn import model` reads them');
   const there = await sameName(deps, wanted);
@@ -197,13 +202,16 @@ function requireAnnounced({ name, declared }: NewWeights, bytes: number, sha256:
 async function sameName({ prisma }: Deps, { actor: { projectId }, name, declared }: NewWeights): Promise<WeightsView | null> {
   const row = await prisma.weights.findUnique({ where: { projectId_name: { projectId, name } } });
   if (row === null) return null;
-  const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== declared[field]);
+  const wanted = { ...declared, backbone: networkOf(declared) };
+  const differing = (['sha256', 'content', 'backbone', 'extent'] as const).filter((field) => row[field] !== wanted[field]);
   if (differing.length === 0) return weightsViewOf(row);
-  const words = differing.map((field) => `${field} ${row[field]}, not ${declared[field]}`).join('; ');
+  const words = differing.map((field) => `${field} ${row[field]}, not ${wanted[field]}`).join('; ');
   throw new CairnError('name_taken', `The weights ${name} already exist with ${words}`, {
     details: { remedy: `Choose another name with --name, or remove the existing weights: \`cairn weights remove ${name}\`.` },
   });
 }
+
+const networkOf = ({ backbone = matcherForm }: WeightsQuery): string => backbone;
 
 async function storedBefore({ prisma }: Deps, { actor: { projectId }, declared: { sha256, content } }: NewWeights): Promise<string | null> {
   const row = await prisma.weights.findFirst({ where: { projectId, sha256, content }, select: { artifactId: true } });
@@ -224,10 +232,10 @@ async function storeFile(deps: Deps, wanted: NewWeights) {
     const from = `${staging}/${file}`;
     const { bytes, sha256 } = await store.put(from, body, { signal });
     requireAnnounced(wanted, bytes, sha256);
-    const { backbone, source, licence } = declared;
+    const { source, licence } = declared;
     const details = {
       imported: name,
-      backbone,
+      backbone: networkOf(declared),
       source: source ?? null,
       licence: licence ?? null,
     } satisfies ArtifactDetails['weights'];
@@ -252,7 +260,8 @@ async function give(deps: Deps, wanted: NewWeights, artifactId: string, ready?: 
   const { prisma } = deps;
   const { actor, name } = wanted;
   const { projectId, name: owner } = actor;
-  const { source = null, licence = null, embeddingDim = null, classes = null, ...declared } = wanted.declared;
+  const { source = null, licence = null, embeddingDim = null, classes = null, ...others } = wanted.declared;
+  const declared = { ...others, backbone: networkOf(wanted.declared) };
   try {
     const row = await inTransaction(prisma, async (tx) => {
       if (ready !== undefined) await tx.artifact.updateMany({ where: { id: artifactId, state: 'building' }, data: ready });

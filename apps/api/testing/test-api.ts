@@ -26,8 +26,12 @@ export const noBounds: ServerBounds = {
   connections: { most: 0, perAddress: 0, trusted: [] },
 };
 
-/** Both servers on a database for one test file, with the real engine, a token per role and functions that simulate the controller. */
-export async function openTestApi() {
+/**
+ * Both servers on a database for one test file, with the real engine, a token per role and functions that simulate the controller.
+ *
+ * @param options.datasetUrls the addresses that may have datasets, besides this machine's temporary folder
+ */
+export async function openTestApi({ datasetUrls = [] }: { datasetUrls?: readonly string[] } = {}) {
   const harness = await openEngineHarness();
   const { prisma, engine, databaseUrl } = harness;
   // The harness's lead, for as long as a slow machine may take.
@@ -70,7 +74,7 @@ export async function openTestApi() {
         bounds,
         store,
         serverKey,
-        datasetRoots: async () => [await realpath(tmpdir())],
+        datasetRoots: async () => [await realpath(tmpdir()), ...datasetUrls],
         cache,
         childEnvironment: localAgentEnvironment(process.env, () => false),
         log,

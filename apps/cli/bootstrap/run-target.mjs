@@ -11,6 +11,7 @@ import { runProgram } from './run-logged.mjs';
 const benchmarks = /** @type {Record<string, string>} */ ({
   cluster: 'apps/cli/testing/bench/cluster.ts',
   control: 'libs/testing/bench/control.ts',
+  extract: 'apps/cli/testing/bench/extract.ts',
   hooks: 'libs/testing/bench/hooks.ts',
   lists: 'libs/dataset/testing/bench/lists.ts',
   preprocessing: 'libs/testing/bench/preprocessing.ts',

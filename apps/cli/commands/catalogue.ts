@@ -1,4 +1,4 @@
-import { type AliasMoveView, type AliasView, CairnError, type ModelView, modelVersionReference } from '@cairn/contract';
+import { type AliasMoveView, type AliasView, CairnError, commitText, type ModelView, modelVersionReference } from '@cairn/contract';
 import { InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { pullModel } from '../models/pull-model.ts';
@@ -87,12 +87,14 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
   }
   const metrics = new Set(items.flatMap((model) => Object.keys(model.metrics)));
   const scores = [...metrics].filter((name) => name.startsWith('mapAt') && !/(Low|High)$/.test(name));
+  const hasCommits = items.some((model) => model.source !== null);
   const hasAliases = items.some((model) => model.aliases.length > 0);
   const rows = items.map((model) => [
     ui.style.bold(model.name),
     String(model.version),
     ...(hasAliases ? [model.aliases.join(', ')] : []),
     ...scores.map((name) => percentOf(model.metrics[name]) + formatInterval(model.metrics[`${name}Low`], model.metrics[`${name}High`])),
+    ...(hasCommits ? [model.source === null ? '' : commitText(model.source)] : []),
     formatAgo(model.createdAt, cli.now()),
     ui.style.dim(model.runId),
   ]);
@@ -101,6 +103,7 @@ async function listModels({ ui, signal, client, cli }: Session, name: string | u
     { title: 'version', align: 'right' as const },
     ...(hasAliases ? [{ title: 'aliases' }] : []),
     ...scores.map((name) => ({ title: scoreTitle(name), align: 'right' as const })),
+    ...(hasCommits ? [{ title: 'commit' }] : []),
     { title: 'created' },
     { title: 'run' },
   ];

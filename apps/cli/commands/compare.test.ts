@@ -10,8 +10,10 @@ const run = (id: string, name: string): RunComparison['runs'][number] => ({
   ...{ id, name, recipe: 'mini', dataset: 'mini@1', owner: 'ada', state: 'succeeded', cause: null, verdict: 'none', priority: 0, seq: 9 },
   ...{ steps: { total: 1, done: 1, reused: 0 }, createdAt: at, startedAt: at, finishedAt: at, updatedAt: at, share: 1, now: null },
   ...{ origin: byPerson, source: null, labels: {}, group: null, onNewer: 'queue', cancelCause: null, hold: null },
-  ...{ mapAt100: { best: 0.5, last: 0.5 }, gpuSeconds: 3600, actions: [] },
+  ...{ mapAt100: { best: 0.5, last: 0.5 }, gpuSeconds: 3600, tags: [], noteLine: null, actions: [] },
 });
+const commit = 'c'.repeat(40);
+const source = { provider: 'github', repository: 'team/landmarks', commit, ref: 'main', pullRequest: null, url: null } as const;
 const step = { state: 'succeeded', gpuSeconds: 3600, reusedFrom: null, artifactId: null, startedAt: at, finishedAt: at } as const;
 
 let api: StubApi;
@@ -43,9 +45,9 @@ beforeAll(async () => {
     }),
   );
   api.on('GET', '/v1/models/landmark(@|%40)3/lineage', (): Lineage => {
-    const node = { type: 'step', run: { id: base, name: 'base' }, state: 'succeeded', artifact: null, finishedAt: at } as const;
+    const node = { type: 'step', run: { id: base, name: 'base', source }, state: 'succeeded', artifact: null, finishedAt: at } as const;
     return {
-      of: { model: 'landmark@3', run: { id: base, name: 'base' } },
+      of: { model: 'landmark@3', run: { id: base, name: 'base', source } },
       roots: ['b'],
       isComplete: true,
       nodes: [
@@ -84,6 +86,7 @@ test('lineage prints what a model was made from as a tree', async () => {
   const { out } = await runTestCli(['lineage', 'landmark@3'], { url: api.url });
   expect(out.split('\n').map((line) => line.trimEnd())).toEqual([
     'landmark@3',
+    '  commit cccccccccccc of team/landmarks, main',
     '  second, succeeded; mAP@100 50.0 %',
     '    lists (clean): prepare, succeeded, reused from wider; clean 1,234',
     `      dataset: dataset mini@1, sha256 ${'a'.repeat(16)}`,

@@ -70,3 +70,29 @@ test('the token of a code host comes from a file or stdin, never from an argumen
   expect(JSON.parse(api.requests[0]?.body ?? '')).toMatchObject({ repositories: ['org/*'], token: 'tok_0123456789' });
   expect((await cairn([...command, '--token-file', '/nowhere'])).err).toContain('The token cannot be read from /nowhere: ENOENT');
 });
+
+test('a view is saved from the address of its page, and its filters list runs', async () => {
+  const view = {
+    name: 'mine',
+    owner: 'ada',
+    page: 'runs',
+    query: 'state=failed&state=held&tag=baseline&sort=name',
+    isShared: false,
+    updatedAt: at,
+  };
+  api.on('PUT', '/v1/views/mine', () => ({ items: [view] }));
+  api.on('GET', '/v1/views', () => ({ items: [view] }));
+  api.on('GET', '/v1/runs', () => ({ items: [], nextCursor: null, total: 0 }));
+  expect(await cairn(['view', 'save', 'mine', 'https://cairn.example.org/runs?state=failed', '--share'])).toMatchObject({ code: 0 });
+  expect(JSON.parse(api.requests.at(-1)?.body ?? '')).toEqual({ page: 'runs', query: 'state=failed', isShared: true });
+  expect((await cairn(['view'])).out).toMatch(/^mine +runs +state=failed&state=held&tag=baseline&sort=name +ada/m);
+  await cairn(['runs', '--view', 'mine', '--owner', 'eve']);
+  expect([...(api.requests.at(-1)?.query ?? [])].sort().join(' ')).toBe(
+    'limit,20 owner,eve sort,name state,failed state,held tag,baseline',
+  );
+  const unknown = await cairn(['runs', '--view', 'yours']);
+  expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining('There is no view yours of runs') });
+  expect(await cairn(['view', 'save', 'mine', 'https://cairn.example.org/v1/runs/x'])).toMatchObject({
+    err: expect.stringContaining('is not the address of a page with filters'),
+  });
+});

@@ -3,13 +3,15 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
 import type { IndexLibrary } from '@cairn/retrieval';
+import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
+import { runPython } from '../imports/upload-weights.ts';
 import { createStagedProgress } from '../output/live-screen.ts';
 import { formatDuration, plural } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 
 export type LibraryOptions = { faiss?: true; usearch?: true };
-type ExportOptions = LibraryOptions & { threads?: number; out: string };
+type ExportOptions = LibraryOptions & { npy?: true; lance?: true; threads?: number; out: string };
 
 /** The options of index files, here and of `cairn search`. */
 export const libraryOptions = {
@@ -29,18 +31,34 @@ export function addFeatures({ program, action }: Registrar): void {
     .description('writes a feature set as index files of other libraries, with the ids of their rows and a manifest')
     .option(...libraryOptions.faiss)
     .option(...libraryOptions.usearch)
+    .option('--npy', 'writes them as one matrix for NumPy, in the type of the features, and the ids')
+    .option('--lance', 'writes them as a Lance dataset of image_id and vector; needs pylance in the Python of CAIRN_PYTHON')
     .option('--threads <count>', 'CPU threads (default: as many as there are cores)', wholeNumber(1, 1024))
-    .requiredOption('--out <folder>', 'the folder to create: index.faiss, index.usearch, ids.parquet and manifest.json')
+    .requiredOption(
+      '--out <folder>',
+      'the folder to create: index.faiss, index.usearch, index.npy, index.lance, ids.parquet and manifest.json',
+    )
     .action(action(exportFeatures));
 }
 
-async function exportFeatures({ ui, signal }: Session, folder: string, options: ExportOptions): Promise<undefined> {
+/** What docker/trainer's export_lance prints. */
+const lanceAnswer = z.object({ rows: z.number().int(), dim: z.number().int(), version: z.string() });
+
+async function exportFeatures(session: Session, folder: string, options: ExportOptions): Promise<undefined> {
+  const { ui, signal } = session;
   const { makingBeside, refuseTaken, requireFolder } = await import('@cairn/dataset');
   const { exportIndexes, openParquet } = await import('@cairn/retrieval');
-  const [dir, out, libraries] = [resolve(folder), resolve(options.out), librariesOf(options)];
+  const [dir, out] = [resolve(folder), resolve(options.out)];
+  const libraries = [...librariesOf(options), ...(['npy', 'lance'] as const).filter((library) => options[library])];
   if (libraries.length === 0) {
-    throw new CairnError('invalid_request', 'no kind of index is named', { details: { remedy: 'Add --faiss, --usearch or both.' } });
+    throw new CairnError('invalid_request', 'no kind of index is named', {
+      details: { remedy: 'Add --faiss, --usearch, --npy or --lance, or several of them.' },
+    });
   }
+  const writeLance = async (given: { vectors: string; ids: string; out: string }): Promise<void> => {
+    const args = Object.entries(given).flatMap(([name, path]) => [`--${name}`, path]);
+    await runPython(session, 'cairn_trainer.export_lance', args, lanceAnswer);
+  };
   await refuseTaken(out, 'the index files');
   await requireFolder('The feature set', dir);
   const began = performance.now();
@@ -52,7 +70,7 @@ async function exportFeatures({ ui, signal }: Session, folder: string, options: 
       out,
       async (making) => {
         const made = join(making, 'indexes');
-        const written = await exportIndexes({ parquet, dir, libraries, out: made, threads, signal, onProgress: progress.show });
+        const written = await exportIndexes({ parquet, dir, libraries, out: made, threads, writeLance, signal, onProgress: progress.show });
         await rename(made, out);
         return written;
       },

@@ -1,13 +1,15 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
 import { readList } from '@cairn/dataset';
 import { makeMiniDataset } from '@cairn/mini-dataset';
 import { fewImages } from '@cairn/mini-dataset/testing';
 import { openParquet, readFeatures } from '@cairn/retrieval';
+import { newId, sha256File } from '@cairn/runtime';
 import { trainerPython } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
@@ -62,6 +64,29 @@ test('a pickle that would run code is refused with the name of what it calls; no
   expect(code).toBe(2);
   await expect(rm(harmed)).rejects.toMatchObject({ code: 'ENOENT' });
   expect(api.requests.map(({ method }) => method)).toEqual(['GET']);
+});
+
+test('a matcher is checked, and sent with what was said of it and no backbone', async () => {
+  const tests = fileURLToPath(new URL('../../../docker/trainer/tests', import.meta.url));
+  const make = `import sys; from pathlib import Path; sys.path[:0] = ${JSON.stringify([tests, dirname(tests)])}
+from test_local_matching import onnx_matcher; onnx_matcher(Path(sys.argv[1])); onnx_matcher(Path(sys.argv[2]), channels=3)`;
+  await promisify(execFile)(trainerPython(), ['-I', '-c', make, path('points.onnx'), path('rgb.onnx')]);
+  const digest = await sha256File(path('points.onnx'));
+  const view = {
+    ...{ id: newId('weights'), name: 'points', content: 'matcher', backbone: 'lightglue-end2end', extent: 'all', sha256: digest, bytes: 9 },
+    ...{ source: null, licence: 'research', embeddingDim: null, classes: null, owner: 'ada', artifactId: newId('artifact') },
+    createdAt: '2026-11-30T12:00:00.000Z',
+  };
+  api.on('PUT', '/v1/weights/points', () => view);
+  const before = api.requests.length;
+  const importing = (file: string) =>
+    runTestCli(['import', 'matcher', path(file), '--licence', 'research'], { url: api.url, env: { CAIRN_PYTHON: trainerPython() } });
+  const { code, out, err } = await importing('points.onnx');
+  expect([code, err]).toEqual([0, expect.stringContaining('--set ensemble.matcher=points')]);
+  expect(out).toContain('points imported: a matcher');
+  const [, sent] = api.requests.slice(before);
+  expect(Object.fromEntries(sent?.query ?? [])).toEqual({ content: 'matcher', extent: 'all', sha256: digest, licence: 'research' });
+  expect(await importing('rgb.onnx')).toMatchObject({ code: 2, err: expect.stringContaining('is not a matcher of the accepted form') });
 });
 
 test('a Python without the packages is reported as such', async () => {

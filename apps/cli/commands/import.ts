@@ -21,6 +21,7 @@ import { collect, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
 
 type ModelOptions = UploadOptions & {
+  backbone: string;
   dataset?: string;
   imageSize?: number;
   preprocessing: Preprocessing;
@@ -29,7 +30,7 @@ type ModelOptions = UploadOptions & {
 };
 
 export function addImport({ program, action }: Registrar): void {
-  const group = program.command('import').description('imports weights, models, lists and features from elsewhere');
+  const group = program.command('import').description('imports weights, models, matchers, lists and features from elsewhere');
   group
     .command('weights <file>')
     .description(
@@ -65,6 +66,15 @@ export function addImport({ program, action }: Registrar): void {
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .action(action(importModel));
   group
+    .command('matcher <file>')
+    .description(
+      'checks an ONNX file that finds and matches the points of two images (SuperPoint and LightGlue, end to end) and uploads it to the service, for the local matching of runs',
+    )
+    .option('--name <name>', "its name in recipes (default: the file's name without its extension)")
+    .option('--source <url>', 'where the file comes from, recorded with it')
+    .option('--licence <text>', 'the licence under which it is published, recorded with it')
+    .action(action(importMatcher));
+  group
     .command('lists <files...>')
     .description("converts the reference's pickled lists, files or a folder of them, to Parquet with our columns, without the service")
     .requiredOption('--out <folder>', 'gets lists/NAME.parquet')
@@ -81,6 +91,17 @@ async function importWeights(session: Session, file: string, options: UploadOpti
   const { weights } = await upload(session, file, 'backbone', options);
   session.ui.json(weights);
   session.ui.note(session.ui.style.dim(`A stage starts from it with \`weights: ${weights.name}\`.`));
+  return undefined;
+}
+
+async function importMatcher({ ui, ...session }: Session, file: string, options: UploadOptions): Promise<undefined> {
+  const { weights, isNew } = await uploadWeights({ ui, ...session }, file, 'matcher', options);
+  ui.json(weights);
+  const { name, bytes, sha256 } = weights;
+  ui.line(
+    `${ui.style.bold(name)} ${isNew ? 'imported' : 'already there'}: a matcher, ${formatBytes(bytes)}, sha256 ${sha256.slice(0, 16)}`,
+  );
+  ui.note(ui.style.dim(`An ensemble matches with it: --set ensemble.matcher=${name} --set 'ensemble.rerank.localMatching={}'.`));
   return undefined;
 }
 
@@ -195,8 +216,8 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   }
   const rows = items.map(({ name, content, backbone, extent, sha256, bytes, licence, createdAt }) => [
     ui.style.bold(name),
-    content === 'model' ? 'whole model' : extent === 'all' ? 'backbone' : 'backbone without SE',
-    backbone,
+    content === 'matcher' ? 'matcher' : content === 'model' ? 'whole model' : extent === 'all' ? 'backbone' : 'backbone without SE',
+    content === 'matcher' ? '' : backbone,
     formatBytes(bytes),
     licence ?? '',
     formatAgo(createdAt, cli.now()),

@@ -1,4 +1,4 @@
-import type { GcResult, RetentionView } from '@cairn/contract';
+import { type GcResult, type RetentionView, retentionSentences } from '@cairn/contract';
 import { InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
@@ -52,28 +52,14 @@ async function set({ ui, signal, client, cli }: Session, options: SetOptions): P
   return undefined;
 }
 
-function policyLines(
-  { setBy, updatedAt, runsOlderThanDays, checkpoints, keepLabels, everyHours, collectedAt }: RetentionView,
-  now: Date,
-): string[] {
-  if (setBy === null) return ['No policy is set: runs keep their results, and `cairn gc` removes what nothing refers to.'];
-  const labels = keepLabels.length === 0 ? '' : `, runs labelled ${keepLabels.join(' or ')}`;
+function policyLines(policy: RetentionView, now: Date): string[] {
+  const { setBy, updatedAt, collectedAt } = policy;
   return [
-    runsOlderThanDays === null
-      ? 'Runs keep their results.'
-      : `Runs give up their results ${plural(runsOlderThanDays, 'day')} after they ended; what they measured stays. Pinned runs${labels} and those whose model has or had an alias keep them.`,
-    checkpoints === 0
-      ? 'Checkpoints of stages that ended without a result are removed.'
-      : `Of a stage that ended without a result, the newest ${plural(checkpoints, 'checkpoint')} stay.`,
-    everyHours === null
-      ? 'Only `cairn gc` collects.'
-      : `The leader collects every ${plural(everyHours, 'hour')}${lastOne(collectedAt, now)}.`,
-    `Set by ${setBy}${updatedAt === null ? '' : ` ${formatAgo(updatedAt, now)}`}.`,
+    ...retentionSentences(policy),
+    ...(setBy === null || collectedAt === null ? [] : [`The leader last began to collect ${formatAgo(collectedAt, now)}.`]),
+    ...(setBy === null ? [] : [`Set by ${setBy}${updatedAt === null ? '' : ` ${formatAgo(updatedAt, now)}`}.`]),
   ];
 }
-
-const lastOne = (collectedAt: string | null, now: Date): string =>
-  collectedAt === null ? '' : `; the last time was ${formatAgo(collectedAt, now)}`;
 
 const pin = (session: Session, text: string): Promise<undefined> => setPin(session, text, true);
 const unpin = (session: Session, text: string): Promise<undefined> => setPin(session, text, false);

@@ -1,4 +1,13 @@
-import { type RunListItem, type RunSort, runSort, runState } from '@cairn/contract';
+import {
+  addressQuery,
+  type RunListItem,
+  type RunSort,
+  type RunView,
+  runFilter,
+  runListParameters,
+  runSort,
+  runState,
+} from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
@@ -6,8 +15,9 @@ import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, formatDuration, formatPercent, secondsBetween } from '../output/units.ts';
 import { paintedRunState } from '../watch/step-text.ts';
-import { label, wholeNumber } from './options.ts';
+import { collect, label, wholeNumber } from './options.ts';
 import { waitForRun } from './submit.ts';
+import { viewOfRuns } from './views.ts';
 
 type ListOptions = {
   search?: string;
@@ -15,9 +25,11 @@ type ListOptions = {
   recipe?: string[];
   owner?: string[];
   label?: string[];
+  tag?: string[];
+  view?: string;
   group?: string;
   createdAfter?: string;
-  sort: RunSort;
+  sort?: RunSort;
   limit: number;
 };
 
@@ -30,12 +42,14 @@ export function addRunCommands({ program, action }: Registrar): void {
     .option('--recipe <name...>', 'only runs of one of these recipes')
     .option('--owner <name...>', 'only runs that one of these tokens submitted')
     .option('--label <key=value>', 'only runs with this label, such as team=search (repeatable: with all of them)', label)
+    .option('--tag <tag>', 'only runs with this tag (repeatable: with all of them)', collect)
+    .option('--view <name>', 'the filters and the order of a saved view; the other options go before them')
     .option('--group <name>', 'only runs of this concurrency group')
     .option('--created-after <time>', 'only newer runs, such as 2027-01-31T00:00:00Z')
     .addOption(
-      new Option('--sort <key>', 'the order; with a minus sign, the newest or largest first')
-        .choices(runSort.options)
-        .default('-createdAt'),
+      new Option('--sort <key>', 'the order; with a minus sign, the newest or largest first (default: -createdAt)').choices(
+        runSort.options,
+      ),
     )
     .option('--limit <count>', 'at most this many', wholeNumber(1, 10_000), 20)
     .action(action(listRuns));
@@ -43,6 +57,13 @@ export function addRunCommands({ program, action }: Registrar): void {
     .command('watch <run>')
     .description('shows a run live until it is over: by name, id, or the beginning of its id')
     .action(action(watch));
+  program
+    .command('annotate <run>')
+    .description('changes the note and the tags of a run; `cairn show` prints them, `cairn runs --tag` and `--search` find them')
+    .option('--note <text>', 'in place of its note; an empty one removes it')
+    .option('--tag <tag>', 'adds a tag, such as baseline (repeatable)', collect)
+    .option('--untag <tag>', 'removes a tag (repeatable)', collect)
+    .action(action(annotate));
   program
     .command('cancel <run>')
     .description('cancels a run; the results of its steps so far are kept')
@@ -57,16 +78,20 @@ export function addRunCommands({ program, action }: Registrar): void {
     .action(action(retry));
 }
 
-async function listRuns({ ui, signal, client, cli }: Session, options: ListOptions): Promise<undefined> {
+async function listRuns(session: Session, options: ListOptions): Promise<undefined> {
+  const { ui, signal, client, cli } = session;
   const items: RunListItem[] = [];
+  const view = options.view === undefined ? {} : runFilter.parse(addressQuery(await viewOfRuns(session, options.view)));
   const query = {
+    ...runListParameters(view, cli.now().getTime()),
     limit: Math.min(options.limit, 200),
-    sort: options.sort,
+    ...(options.sort === undefined ? {} : { sort: options.sort }),
     ...(options.search === undefined ? {} : { q: options.search }),
     ...(options.state === undefined ? {} : { state: options.state }),
     ...(options.recipe === undefined ? {} : { recipe: options.recipe }),
     ...(options.owner === undefined ? {} : { owner: options.owner }),
     ...(options.label === undefined ? {} : { label: options.label }),
+    ...(options.tag === undefined ? {} : { tag: options.tag }),
     ...(options.group === undefined ? {} : { group: options.group }),
     ...(options.createdAfter === undefined ? {} : { createdAfter: options.createdAfter }),
   };
@@ -118,6 +143,32 @@ function runTable(runs: readonly RunListItem[], { style }: Pick<Ui, 'style'>, no
 async function watch(session: Session, text: string): Promise<number> {
   const client = await session.client();
   return waitForRun(session, client, await findRun(client, text, session.signal));
+}
+
+type AnnotateOptions = { note?: string; tag?: string[]; untag?: string[] };
+
+async function annotate({ ui, signal, client }: Session, text: string, { note, tag, untag }: AnnotateOptions): Promise<undefined> {
+  const api = await client();
+  const { id } = await findRun(api, text, signal);
+  const change = {
+    ...(note === undefined ? {} : { note }),
+    ...(tag === undefined ? {} : { addTags: tag }),
+    ...(untag === undefined ? {} : { removeTags: untag }),
+  };
+  const run = await api.annotateRun(id, change, { signal });
+  ui.json(run);
+  for (const line of [ui.style.bold(run.name), ...noteLines(run)]) ui.line(line);
+  return undefined;
+}
+
+/** The tags and the note of a run. */
+export function noteLines({ tags, note }: Pick<RunView, 'tags' | 'note'>): string[] {
+  return [
+    ...(tags.length === 0 ? [] : [`  tags      ${tags.join(', ')}`]),
+    ...(note === null
+      ? []
+      : note.text.split('\n').map((line, index) => `  ${index === 0 ? `note      ${note.by}: ` : '          '}${line}`)),
+  ];
 }
 
 async function cancel({ ui, signal, client }: Session, text: string, options: { reason?: string }): Promise<undefined> {

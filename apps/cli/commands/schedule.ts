@@ -1,4 +1,12 @@
-import { CairnError, type OverlapPolicy, overlapPolicy, type ScheduleRequestInput, type ScheduleView } from '@cairn/contract';
+import {
+  CairnError,
+  type OverlapPolicy,
+  overlapPolicy,
+  recipeNameOf,
+  type ScheduleRequestInput,
+  type ScheduleView,
+  scheduleText,
+} from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
@@ -57,7 +65,7 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   if (items.length === 0) ui.line('No schedules. `cairn schedule add nightly --cron "0 3 * * *" --recipe mini` adds one.');
   const rows = items.map((schedule) => [
     ui.style.bold(schedule.name),
-    whenText(schedule),
+    scheduleText(schedule),
     schedule.pausedAt === null ? (schedule.next[0] ?? '') : ui.style.warn('paused'),
     schedule.last === null ? '' : `${outcomeText(schedule.last, ui)} ${formatAgo(schedule.last.at, cli.now())}`,
     schedule.owner,
@@ -102,17 +110,14 @@ function print(ui: Ui, schedule: ScheduleView, now: Date): void {
   const field = (title: string, value: string): void => ui.line(`  ${ui.style.dim(title.padEnd(9))} ${value}`);
   ui.json(schedule);
   ui.line(`${ui.style.bold(name)}${pausedAt === null ? '' : ui.style.warn(`  paused ${formatAgo(pausedAt, now)}`)}`);
-  field('when', whenText(schedule));
-  field('recipe', typeof run.recipe === 'string' ? run.recipe : run.recipe.name);
+  field('when', scheduleText(schedule));
+  field('recipe', recipeNameOf(run));
   field('owner', owner);
   field('overlap', overlap);
   for (const [index, time] of next.entries()) field(index === 0 ? 'next' : '', time);
   if (last !== null) field('last', `${outcomeText(last, ui)} ${formatAgo(last.at, now)}, due ${last.due}: ${last.runId ?? last.message}`);
   if (last?.outcome === 'skipped') field('', last.message);
 }
-
-const whenText = ({ cron, zone, onDataset }: ScheduleView): string =>
-  cron === null ? `new versions of the dataset ${onDataset}` : `${cron} (${zone})`;
 
 function outcomeText({ outcome, code }: NonNullable<ScheduleView['last']>, { style }: Pick<Ui, 'style'>): string {
   if (outcome === 'refused') return style.bad(`refused (${code})`);

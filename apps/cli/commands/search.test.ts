@@ -139,7 +139,7 @@ test('a search writes an index of each model with the ids of their rows, and so 
   const nothing = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--out', path('none')]);
   expect({ code: nothing.code, err: nothing.err }).toMatchObject({
     code: 2,
-    err: expect.stringContaining('Add --faiss, --usearch or both'),
+    err: expect.stringContaining('Add --faiss, --usearch, --npy or --lance'),
   });
   const changed = await search('none', ...sets(), '--augment-index', '2', '--usearch');
   expect({ code: changed.code, err: changed.err }).toMatchObject({ code: 2, err: expect.stringContaining('not whitened or augmented') });
@@ -158,7 +158,9 @@ test('inconsistent options are reported in one sentence, and nothing is left beh
   await expectRefusal([...sets({ 'M0.queries': null })], /--queries lacks the model M0, which --index has/);
   await expectRefusal([...sets(), '--index', 'M0=/x'], /--index is given twice for M0/);
   await expectRefusal([...sets(), '--weight', 'M2=1'], /--queries lacks the model M2, which --weight has/);
-  await expectRefusal([...sets(), '--weight', 'M1=0'], /the weight of M1 is 0, not a number above 0/);
+  for (const weight of ['0', '-1', 'NaN', 'Infinity', '1001', ' '])
+    await expectRefusal([...sets(), '--weight', `M1=${weight}`], /the weight of M1 is .*, not a number above 0 and at most 1000/);
+  await expectRefusal([...sets(), '--weight', 'my model=1'], /--weight my model=1: a model's name has letters, digits and \. _ - only/);
   await expectRefusal([...sets({ 'M0.index': '/nowhere' })], /The feature set of the index of M0 \/nowhere does not exist/);
   await expectRefusal(
     [...sets(), ...merged, '--vote-neighbours', '601'],
@@ -240,6 +242,11 @@ test.each<[string, Damage, RegExp, string[]?]>([
     'fewer ids than vectors',
     { change: ids('query', (all) => all.slice(1)) },
     /img_emb_00000\.npy has 20 rows, metadata\/metadata_00000\.parquet 19/,
+  ],
+  [
+    'an index id that a submission cannot hold',
+    { change: ids('index', ([, ...rest]) => ['a,b', ...rest]) },
+    /The image id "a,b" is not allowed in a submission/,
   ],
   ['an id twice', { change: ids('index', ([first = '', , ...rest]) => [first, first, ...rest]) }, /has 1 ids more than once, such as/],
   [

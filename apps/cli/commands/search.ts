@@ -1,7 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
-import { CairnError, defaultRerank, needsReferences, type RerankMode, type RerankSettings, rerankModes } from '@cairn/contract';
+import { CairnError, defaultRerank, mostWeight, needsReferences, type RerankMode, type RerankSettings, rerankModes } from '@cairn/contract';
 import type { Device, ModelFolders } from '@cairn/retrieval';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
@@ -238,7 +238,8 @@ function modelsOf(given: NamedFolders): ModelFolders[] {
 function byName(option: string, texts: readonly string[]): Map<string, string> {
   const named = new Map<string, string>();
   for (const text of texts) {
-    const [, name = onlyModel, value = text] = /^([\w.-]+)=(.*)$/s.exec(text) ?? [];
+    const [, name = onlyModel, value = text] = /^([^/=]*)=(.*)$/s.exec(text) ?? [];
+    if (!/^[\w.-]+$/.test(name)) throw wrong(`${option} ${text}: a model's name has letters, digits and . _ - only (a folder: ./${text})`);
     if (value === '') throw wrong(`${option} ${text} names nothing after the =`);
     if (named.has(name))
       throw wrong(name === onlyModel ? `${option} is given twice without a name` : `${option} is given twice for ${name}`);
@@ -249,8 +250,8 @@ function byName(option: string, texts: readonly string[]): Map<string, string> {
 
 function weightOf(name: string, text: string | undefined): number {
   const weight = text === undefined ? 1 : Number(text);
-  if (text?.trim() !== '' && Number.isFinite(weight) && weight > 0) return weight;
-  throw wrong(`the weight of ${name} is ${text}, not a number above 0`);
+  if (text?.trim() !== '' && weight > 0 && weight <= mostWeight) return weight;
+  throw wrong(`the weight of ${name} is ${text}, not a number above 0 and at most ${mostWeight}`);
 }
 
 function wrong(what: string): CairnError {

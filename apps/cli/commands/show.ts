@@ -1,11 +1,13 @@
 import type { CairnClient } from '@cairn/client';
 import {
   type ArtifactView,
+  commitText,
   isEndedRun,
   isEndedStep,
   type Lineage,
   type LineageNode,
   labelTexts,
+  lineageCommits,
   lineageTree,
   originText,
   type RunView,
@@ -21,6 +23,7 @@ import { attemptTable, firstLine, notableAttempts } from '../watch/run-changes.t
 import { failureText, isTimeless, warningLines } from '../watch/run-lines.ts';
 import { newNotes } from '../watch/show-run.ts';
 import { paintedRunState, progressParts, resultParts, stepSign } from '../watch/step-text.ts';
+import { noteLines } from './runs.ts';
 
 export function addShow({ program, action }: Registrar): void {
   program
@@ -63,6 +66,7 @@ function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, o
     field('recipe', `${run.recipe} on ${run.dataset}`),
     field('submitted', `${formatAgo(run.createdAt, now)} by ${run.owner}, priority ${run.priority}`),
     ...contextLines(run, field),
+    ...noteLines(run),
     ...(time === null ? [] : [field('time', time)]),
     ...(run.pinnedBy === null ? [] : [field('pinned', `by ${run.pinnedBy}: its results are kept`)]),
     ...(run.retiredAt === null ? [] : [field('results', removedText(run, now))]),
@@ -86,7 +90,7 @@ function contextLines({ origin, source, labels, group, onNewer }: RunView, field
   const texts = labelTexts(labels);
   return [
     ...(origin.kind === 'person' ? [] : [field('origin', originText(origin))]),
-    ...(source === null ? [] : [field('commit', `${source.commit.slice(0, 12)} of ${source.repository}, ${source.ref}`)]),
+    ...(source === null ? [] : [field('commit', commitText(source))]),
     ...(source?.url == null ? [] : [field('change', source.url)]),
     ...(texts.length === 0 ? [] : [field('labels', texts.join(', '))]),
     ...(group === null
@@ -170,7 +174,10 @@ function lineageLines(lineage: Lineage, { style }: Pick<Ui, 'style'>): string[] 
     const reading = role === null ? '' : `${style.dim(`${role}${lists.length === 0 ? '' : ` (${lists.join(', ')})`}:`)} `;
     return `${indent}${reading}${describe(node, of.run.id)}${isRepeated ? style.dim(', as above') : ''}`;
   });
-  return [style.bold(of.model ?? of.run.name), ...lines, ...(lineage.isComplete ? [] : [style.dim('  and more')])];
+  const commits = lineageCommits(lineage).map(
+    ({ source, runs }) => `  commit ${commitText(source)}${runs.includes(of.run.name) ? '' : ` (${runs.join(', ')})`}`,
+  );
+  return [style.bold(of.model ?? of.run.name), ...commits, ...lines, ...(lineage.isComplete ? [] : [style.dim('  and more')])];
 }
 
 function describe(node: LineageNode, runId: string): string {

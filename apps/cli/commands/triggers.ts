@@ -1,4 +1,14 @@
-import { CairnError, deliveryOutcome, type HookProvider, hookProvider, labelsOf, type TriggerView } from '@cairn/contract';
+import {
+  CairnError,
+  deliveryOutcome,
+  filterText,
+  type HookProvider,
+  hookProvider,
+  labelsOf,
+  recipeNameOf,
+  type TriggerView,
+  triggerGroupText,
+} from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
@@ -117,7 +127,7 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   const rows = items.map((item) => [
     ui.style.bold(item.name),
     item.provider,
-    recipeOf(item),
+    recipeNameOf(item.run),
     item.filter.events.join(', '),
     item.owner,
     item.lastDeliveryAt === null ? 'never' : formatAgo(item.lastDeliveryAt, now),
@@ -127,27 +137,19 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   return undefined;
 }
 
-const recipeOf = ({ run: { recipe } }: TriggerView): string => (typeof recipe === 'string' ? recipe : recipe.name);
-
 async function show({ ui, signal, client, cli }: Session, name: string): Promise<undefined> {
   const api = await client();
   const view = await api.getTrigger(name, { signal });
   ui.json(view);
   const { filter, run } = view;
-  const rules = [
-    ...[`events ${filter.events.join(', ')}`],
-    ...(['branches', 'tags', 'paths', 'labels'] as const).flatMap((kind) =>
-      filter[kind].length > 0 ? [`${kind} ${filter[kind].join(', ')}`] : [],
-    ),
-  ];
   const settings = Object.entries(run.set).map(([path, value]) => `${path}=${JSON.stringify(value)}`);
   const lines: [string, string][] = [
     ['address', `${api.url}${view.path}`],
     ['provider', view.provider],
-    ['recipe', `${recipeOf(view)}${run.dataset === undefined ? '' : ` on ${run.dataset}`}`],
+    ['recipe', `${recipeNameOf(run)}${run.dataset === undefined ? '' : ` on ${run.dataset}`}`],
     ['settings', settings.join(', ') || 'none'],
-    ['filter', rules.join('; ')],
-    ['group', view.group === null ? 'none' : `${view.group}, a newer run ${view.onNewer === 'cancel' ? 'cancels the older' : 'waits'}`],
+    ['filter', filterText(filter)],
+    ['group', triggerGroupText(view)],
     ['owner', view.owner],
     ['last delivery', view.lastDeliveryAt === null ? 'never' : formatAgo(view.lastDeliveryAt, cli.now())],
   ];

@@ -8,6 +8,7 @@ import {
   type ErrorCode,
   errorTable,
   isCairnError,
+  matcherForm,
   maxWeightsBytes,
   safeName,
   type WeightsQuery,
@@ -19,23 +20,24 @@ import type { Session } from '../cli.ts';
 import { formatBytes } from '../output/units.ts';
 
 export type UploadOptions = {
-  backbone: string;
+  /** Of tensors; a matcher has none. */
+  backbone?: string;
   name?: string;
   source?: string;
   licence?: string;
   extent?: WeightsQuery['extent'];
 };
 
-/** The answer of docker/trainer's check_import for a valid file. */
+/** The answer of docker/trainer's check_import for a valid file; a matcher has no tensors of ours. */
 const checked = z.object({
-  tensors: z.number().int(),
-  parameters: z.number().int(),
+  tensors: z.number().int().default(0),
+  parameters: z.number().int().default(0),
   embeddingDim: z.number().int().optional(),
   classes: z.number().int().optional(),
 });
 
 /**
- * Checks a file of tensors against its backbone and uploads it to the service, unless it is there already.
+ * Checks a file, of tensors against its backbone, and uploads it to the service, unless it is there already.
  *
  * @throws CairnError `missing_file`, `payload_too_large`, `unsafe_file`, `unreadable_file`, `model_mismatch`, and those of the service
  */
@@ -56,7 +58,7 @@ export async function uploadWeights(
     throw error;
   });
   const { backbone, source, licence, extent = 'all' } = options;
-  const args = [content, '--file', path, '--backbone', backbone, '--extent', extent];
+  const args = [content, '--file', path, ...(backbone === undefined ? [] : ['--backbone', backbone]), '--extent', extent];
   const { tensors, parameters, ...shape } = await runPython(session, 'cairn_trainer.check_import', args, checked);
   const sha256 = await sha256File(path, signal);
   const suffix = /-([0-9a-f]{8})$/.exec(name)?.[1];
@@ -64,17 +66,21 @@ export async function uploadWeights(
     ui.note(
       ui.style.warn(`The name ${name} claims a sha256 that begins with ${suffix}, but the file's begins with ${sha256.slice(0, 8)}.`),
     );
-  if (there?.sha256 === sha256 && there.content === content && there.backbone === backbone && there.extent === extent)
+  if (there?.sha256 === sha256 && there.content === content && there.backbone === (backbone ?? matcherForm) && there.extent === extent)
     return { weights: there, isNew: false, tensors, parameters };
-  const described = { content, backbone, extent, sha256, ...shape };
-  const given = { ...(source === undefined ? {} : { source }), ...(licence === undefined ? {} : { licence }) };
+  const described = { content, extent, sha256, ...shape };
+  const given = {
+    ...(backbone === undefined ? {} : { backbone }),
+    ...(source === undefined ? {} : { source }),
+    ...(licence === undefined ? {} : { licence }),
+  };
   const weights = await client.importWeights(name, { ...described, ...given }, await openAsBlob(path), { signal });
   return { weights, isNew: true, tensors, parameters };
 }
 
 /** Its name in recipes: the file's, as publishers name them, without its extension. */
 function nameOf(path: string, given: string | undefined): string {
-  const name = given ?? basename(path).replace(/\.(pth\.tar|pth|pt|bin)$/, '');
+  const name = given ?? basename(path).replace(/\.(pth\.tar|pth|pt|bin|onnx)$/, '');
   const parsed = safeName.safeParse(name);
   if (parsed.success) return parsed.data;
   throw new CairnError('invalid_request', `"${name}" is not a valid name for weights: ${parsed.error.issues[0]?.message}`, {

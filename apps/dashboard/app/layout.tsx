@@ -40,6 +40,7 @@ export function Layout() {
           <Link to="/fleet">Fleet</Link>
           <Link to="/try">Try</Link>
           <Link to="/ledger">Ledger</Link>
+          <Link to="/schedules">Automation</Link>
         </nav>
         <div className={classes.end}>
           {isSignedIn && <GoTo />}
@@ -145,12 +146,12 @@ function UserMenu({ me }: { me: MeView }) {
       <p className={classes.who}>
         Signed in with the token <strong>{me.tokenName}</strong>, role <strong>{me.role}</strong>.
       </p>
-      {me.actions.includes('token.manage') && (
-        <p className={classes.admin}>
-          <Link to="/tokens">Tokens</Link>
-          <Link to="/audit">Audit</Link>
-        </p>
-      )}
+      <p className={classes.admin}>
+        <Link to="/retention">Retention</Link>
+        {me.actions.includes('secret.manage') && <Link to="/secrets">Secrets</Link>}
+        {me.actions.includes('token.manage') && <Link to="/tokens">Tokens</Link>}
+        {me.actions.includes('audit.read') && <Link to="/audit">Audit</Link>}
+      </p>
       <Choice
         name="Theme"
         value={colorScheme}

@@ -1,7 +1,7 @@
 import { VisuallyHidden } from '@mantine/core';
 import { useDebouncedValue } from '@mantine/hooks';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
-import { useNavigate } from '@tanstack/react-router';
+import { useNavigate, useRouter } from '@tanstack/react-router';
 import { type KeyboardEvent, useEffect, useId, useRef, useState } from 'react';
 import { Icon, type IconName } from '../parts/icon.tsx';
 import { runLooks } from '../parts/looks.ts';
@@ -11,14 +11,14 @@ import { keys } from './query-keys.ts';
 import { useServices } from './services.ts';
 
 const typingPauseMs = 150;
-/** Found runs, models and datasets of each kind. */
+/** Found runs, views, models and datasets of each kind. */
 const most = 8;
 /** Models and datasets are few: the first of them are searched here. */
 const searched = 200;
 
 type Entry = { key: string; kind: string; icon: IconName; text: string; note: string; open: () => void };
 
-/** Ctrl+K: one field that jumps to a page, a run, a model or a dataset. */
+/** Ctrl+K: one field that jumps to a page, a saved view, a run by its name, tags or note, a model or a dataset. */
 export default function Palette({ onClose }: { onClose: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState('');
@@ -97,10 +97,11 @@ export default function Palette({ onClose }: { onClose: () => void }) {
 
 const intoView = (entry: HTMLElement | null): void => entry?.scrollIntoView({ block: 'nearest' });
 
-/** What the text finds: pages by their names, runs by the service, models and datasets by theirs. */
+/** What the text finds: pages and views by their names, runs by the service, models and datasets by theirs. */
 function useEntries(text: string): Entry[] {
   const { client } = useServices();
   const navigate = useNavigate();
+  const router = useRouter();
   const actions = useMe().data?.actions ?? [];
   const [q] = useDebouncedValue(text, typingPauseMs);
   const runs = useQuery({
@@ -116,6 +117,7 @@ function useEntries(text: string): Entry[] {
     queryKey: [...keys.datasets, 'all'],
     queryFn: ({ signal }) => client.listDatasets({ limit: searched }, { signal }),
   });
+  const views = useQuery({ queryKey: keys.views, queryFn: ({ signal }) => client.listViews({ signal }) });
   const page = (name: string, open: () => void, kind = 'page'): Entry => ({
     ...{ key: `page ${name}`, kind, icon: kind === 'page' ? 'columns' : 'play', text: name, note: '', open },
   });
@@ -128,6 +130,13 @@ function useEntries(text: string): Entry[] {
     page('Datasets', () => void navigate({ to: '/datasets' })),
     page('Fleet', () => void navigate({ to: '/fleet' })),
     page('Ledger', () => void navigate({ to: '/ledger' })),
+    page('Schedules', () => void navigate({ to: '/schedules' })),
+    page('Triggers', () => void navigate({ to: '/triggers' })),
+    ...(actions.includes('delivery.manage')
+      ? [page('Webhooks', () => void navigate({ to: '/webhooks' })), page('Code hosts', () => void navigate({ to: '/code-hosts' }))]
+      : []),
+    page('Retention', () => void navigate({ to: '/retention' })),
+    ...(actions.includes('secret.manage') ? [page('Secrets', () => void navigate({ to: '/secrets' }))] : []),
     ...(actions.includes('picture.search') ? [page('Try a picture', () => void navigate({ to: '/try' }))] : []),
     ...(actions.includes('token.manage') ? [page('Tokens', () => void navigate({ to: '/tokens' }))] : []),
     ...(actions.includes('audit.read') ? [page('Audit', () => void navigate({ to: '/audit' }))] : []),
@@ -137,10 +146,25 @@ function useEntries(text: string): Entry[] {
   // Until the answer for this text is there, runs of the one before that it would find too: Enter must not open another.
   const isCurrent = q === text && !runs.isPlaceholderData;
   const found = (runs.data?.items ?? []).filter(
-    ({ id, name, recipe, owner }) => isCurrent || [id, name, recipe, owner].some((one) => one.toLowerCase().includes(text.toLowerCase())),
+    ({ id, name, recipe, owner, tags, noteLine }) =>
+      isCurrent || [id, name, recipe, owner, noteLine ?? '', ...tags].some((one) => one.toLowerCase().includes(text.toLowerCase())),
   );
   return [
     ...pages.filter((one) => isFound(one.text)),
+    ...(views.data?.items ?? [])
+      .filter(({ name }) => isFound(name))
+      .slice(0, most)
+      .map(({ name, owner, page: of, query, isShared }): Entry => {
+        const open = () => router.history.push(`/${of}?${query}`);
+        return {
+          key: `view ${owner} ${name}`,
+          kind: 'view',
+          icon: 'columns',
+          text: name,
+          note: isShared ? `${of}, of ${owner}` : of,
+          open,
+        };
+      }),
     ...found.map(({ id, name, state, recipe }): Entry => {
       const { icon, label } = runLooks[state];
       const open = () => void navigate({ to: '/runs/$runId', params: { runId: id } });

@@ -14,6 +14,13 @@ export const keys = {
   noImage: (dataset: string, imageId: string, split: string | undefined) => ['no-image', dataset, imageId, split],
   datasets: ['datasets'],
   ledger: ['ledger'],
+  schedules: ['schedules'],
+  triggers: ['triggers'],
+  webhooks: ['webhooks'],
+  codeHosts: ['code-hosts'],
+  retention: ['retention'],
+  secrets: ['secrets'],
+  views: ['views'],
   run: (runId: string) => ['run', runId],
   /** `part` is a hint's `what` (`metrics`, `logs`, `shards`), or `events` or `timeline`, which change with the run itself. */
   runPart: (runId: string, part: string, ...more: readonly unknown[]) => ['run', runId, part, ...more],
@@ -49,7 +56,7 @@ export function outdatedOfTopic(topic: string, position?: string): Outdated[] {
   if (topic === 'runs')
     return [
       { queryKey: keys.runs, exact: false, ...(position === undefined ? {} : { unlessAt: position }) },
-      ...all(keys.attention, keys.models, keys.datasets),
+      ...all(keys.attention, keys.models, keys.datasets, keys.schedules, keys.triggers),
     ];
   if (topic === 'fleet') return all(keys.fleet, keys.attention);
   return topic.startsWith('run:') ? all(keys.run(topic.slice('run:'.length))) : [];

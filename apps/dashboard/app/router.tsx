@@ -1,6 +1,8 @@
+import { addressQuery } from '@cairn/contract';
 import { createRootRouteWithContext, createRoute, createRouter, Link, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
 import { auditSearch } from '../pages/admin/audit-search.ts';
+import { hookDeliveriesSearch, outgoingSearch, pageSearch } from '../pages/automation/automation-search.ts';
 import { compareSearch } from '../pages/compare/compare-search.ts';
 import { evaluationSearch } from '../pages/evaluation/evaluation-search.ts';
 import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
@@ -12,6 +14,7 @@ import { submitSearch } from '../pages/submit/submit-search.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
 import { useTitle } from '../parts/title.ts';
 import { Layout } from './layout.tsx';
+import { stringifySearch } from './search.ts';
 import type { Services } from './services.ts';
 
 const root = createRootRouteWithContext<Services>()({ component: Outlet });
@@ -104,6 +107,8 @@ const datasets = createRoute({
 const dataset = createRoute({
   getParentRoute: () => signedIn,
   path: 'datasets/$name',
+  /** The list whose contents are shown. */
+  validateSearch: z.object({ list: z.string().max(63).optional().catch(undefined) }),
   component: lazyRouteComponent(() => import('../pages/datasets/dataset-page.tsx'), 'DatasetPage'),
 });
 
@@ -131,6 +136,57 @@ const ledger = createRoute({
   component: lazyRouteComponent(() => import('../pages/ledger/ledger-page.tsx'), 'LedgerPage'),
 });
 
+const schedules = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'schedules',
+  validateSearch: pageSearch,
+  component: lazyRouteComponent(() => import('../pages/automation/schedules-page.tsx'), 'SchedulesPage'),
+});
+const triggers = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'triggers',
+  validateSearch: pageSearch,
+  component: lazyRouteComponent(() => import('../pages/automation/triggers-page.tsx'), 'TriggersPage'),
+});
+const trigger = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'triggers/$name',
+  validateSearch: hookDeliveriesSearch,
+  component: lazyRouteComponent(() => import('../pages/automation/trigger-page.tsx'), 'TriggerPage'),
+});
+const webhooks = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'webhooks',
+  component: lazyRouteComponent(() => import('../pages/automation/webhooks-page.tsx'), 'WebhooksPage'),
+});
+const webhook = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'webhooks/$name',
+  validateSearch: outgoingSearch,
+  component: lazyRouteComponent(() => import('../pages/automation/webhook-page.tsx'), 'WebhookPage'),
+});
+const codeHosts = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'code-hosts',
+  component: lazyRouteComponent(() => import('../pages/automation/webhooks-page.tsx'), 'CodeHostsPage'),
+});
+const codeHost = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'code-hosts/$name',
+  validateSearch: outgoingSearch,
+  component: lazyRouteComponent(() => import('../pages/automation/webhook-page.tsx'), 'CodeHostPage'),
+});
+const retention = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'retention',
+  component: lazyRouteComponent(() => import('../pages/storage/retention-page.tsx'), 'RetentionPage'),
+});
+const secrets = createRoute({
+  getParentRoute: () => signedIn,
+  path: 'secrets',
+  component: lazyRouteComponent(() => import('../pages/storage/secrets-page.tsx'), 'SecretsPage'),
+});
+
 /** Every other address. */
 const unknown = createRoute({ getParentRoute: () => signedIn, path: '$', component: NotFound });
 
@@ -152,6 +208,15 @@ const routeTree = root.addChildren([
     tokens,
     audit,
     ledger,
+    schedules,
+    triggers,
+    trigger,
+    webhooks,
+    webhook,
+    codeHosts,
+    codeHost,
+    retention,
+    secrets,
     unknown,
   ]),
 ]);
@@ -160,7 +225,7 @@ export const createDashboardRouter = (context: Services) =>
   createRouter({
     routeTree,
     context,
-    parseSearch,
+    parseSearch: addressQuery,
     stringifySearch,
     // The code of a page is fetched when the pointer comes near its link.
     defaultPreload: 'intent',
@@ -185,30 +250,4 @@ function NotFound() {
       </p>
     </>
   );
-}
-
-/**
- * Queries of addresses as people write them: `?state=failed&state=running&q=mini`. A repeated key is a list; every value is a text,
- * which the route's schema turns into what it needs.
- */
-function parseSearch(text: string): Record<string, string | string[]> {
-  const search: Record<string, string | string[]> = {};
-  const parameters = new URLSearchParams(text);
-  for (const key of new Set(parameters.keys())) {
-    const [first = '', ...more] = parameters.getAll(key);
-    search[key] = more.length === 0 ? first : [first, ...more];
-  }
-  return search;
-}
-
-/** The reverse of {@link parseSearch}. What is undefined or an empty list is left out. */
-function stringifySearch(search: Record<string, unknown>): string {
-  const parameters = new URLSearchParams();
-  for (const [key, value] of Object.entries(search)) {
-    for (const one of Array.isArray(value) ? value : [value]) {
-      if (one !== undefined && one !== null) parameters.append(key, String(one));
-    }
-  }
-  const text = parameters.toString();
-  return text === '' ? '' : `?${text}`;
 }

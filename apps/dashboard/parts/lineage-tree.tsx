@@ -1,6 +1,7 @@
-import { type Lineage, type LineageLine, type LineageNode, lineageTree } from '@cairn/contract';
+import { type Lineage, type LineageLine, type LineageNode, lineageCommits, lineageTree } from '@cairn/contract';
 import { Link } from '@tanstack/react-router';
 import type { CSSProperties, ReactNode } from 'react';
+import { Commit } from './commit.tsx';
 import classes from './lineage-tree.module.css';
 import { stepLooks } from './looks.ts';
 import { formatCount, formatMap } from './numbers.ts';
@@ -9,8 +10,19 @@ import { Ago } from './time.tsx';
 
 /** What something was made from, as an indented list: each node is below what reads it. */
 export function LineageTree({ lineage }: { lineage: Lineage }) {
+  const commits = lineageCommits(lineage);
   return (
     <>
+      {commits.length > 0 && (
+        <ul className={classes.commits} aria-label="Commits">
+          {commits.map(({ source, runs }) => (
+            <li key={`${source.commit} ${source.ref}`}>
+              <span className={classes.role}>{runs.includes(lineage.of.run.name) ? 'commit' : `commit of ${runs.join(', ')}`}</span>{' '}
+              <Commit source={source} />
+            </li>
+          ))}
+        </ul>
+      )}
       <ul className={classes.tree} aria-label="Lineage">
         {lineageTree(lineage).map((line, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: a node may have several lines

@@ -36,6 +36,9 @@ export function formatDuration(ms: number): string {
 const pair = (large: number, largeUnit: string, small: number, smallUnit: string): string =>
   small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
 
+/** How long until then, by the largest unit alone: `in 12 s`, `in 5 min`, `in 3 h`, `in 4 d`; `now` when it is due. */
+export const formatUntil = (ms: number): string => (ms < 1000 ? 'now' : `in ${formatAge(ms).replace(' ago', '')}`);
+
 /** How long ago, by the largest unit alone: `12 s ago`, `5 min ago`, `3 h ago`, `4 d ago`. */
 export function formatAge(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));

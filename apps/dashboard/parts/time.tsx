@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from 'react';
 import { type TimeZoneChoice, useTimeZone } from '../app/preferences.ts';
-import { formatAge } from './numbers.ts';
+import { formatAge, formatUntil } from './numbers.ts';
 
 const tickMs = 1_000;
 
@@ -37,6 +37,17 @@ export const clockTime = (ms: number, zone: TimeZoneChoice): string =>
 export function Ago({ at }: { at: string }) {
   const [zone] = useTimeZone();
   const text = useSyncExternalStore(everySecond, () => formatAge(Date.now() - Date.parse(at)));
+  return (
+    <time dateTime={at} title={exactTime(at, zone)}>
+      {text}
+    </time>
+  );
+}
+
+/** How long until something is due; the exact time is shown on hover. */
+export function Until({ at }: { at: string }) {
+  const [zone] = useTimeZone();
+  const text = useSyncExternalStore(everySecond, () => formatUntil(Date.parse(at) - Date.now()));
   return (
     <time dateTime={at} title={exactTime(at, zone)}>
       {text}

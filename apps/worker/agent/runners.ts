@@ -25,6 +25,10 @@ export async function runAttempt(context: AttemptContext): Promise<FinishRequest
       const { runExtract } = await import('../extract/run-extract.ts');
       return runExtract({ ...context, spec });
     }
+    case 'scan': {
+      const { runScan } = await import('../steps/run-scan.ts');
+      return runScan({ ...context, spec });
+    }
     case 'search': {
       const { runSearch } = await import('../steps/run-search.ts');
       return runSearch({ ...context, spec });

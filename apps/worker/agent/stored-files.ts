@@ -61,9 +61,16 @@ export async function fetchVerified(
 /** Small files spend their time waiting for requests. */
 const parallelFetches = 8;
 
-/** Downloads all files of an input artifact into one folder of the work folder, keeping their names; returns the folder. */
-export async function fetchArtifact(context: AttemptContext, input: InputArtifact): Promise<string> {
-  const files = await allFiles(context, input);
+/**
+ * Downloads all files of an input artifact, or those that are wanted, into one folder of the work folder, keeping their names; returns the
+ * folder.
+ */
+export async function fetchArtifact(
+  context: AttemptContext,
+  input: InputArtifact,
+  isWanted: (name: string) => boolean = () => true,
+): Promise<string> {
+  const files = (await allFiles(context, input)).filter(({ name }) => isWanted(name));
   await inParallel(files.values(), parallelFetches, ({ name, sha256 }) =>
     fetchVerified(context, { key: `${input.prefix}${name}`, sha256 }, localPath(context.workDir, input, name)),
   );

@@ -98,10 +98,7 @@ async function factsOf({ model, imageSize, preprocessing }: AloneJob): Promise<O
   const facts = { imageSize: imageSize ?? told.imageSize, preprocessing: preprocessing ?? told.preprocessing };
   if (facts.imageSize !== null && facts.preprocessing !== null) return { imageSize: facts.imageSize, preprocessing: facts.preprocessing };
   const missing = [...(facts.imageSize === null ? ['--image-size'] : []), ...(facts.preprocessing === null ? ['--preprocessing'] : [])];
-  throw new CairnError(
-    'model_mismatch',
-    `The model ${model} has no metadata that says how it takes images: add ${missing.join(' and ')}`,
-  );
+  throw new CairnError('model_mismatch', `The model ${model} has no metadata that says how it takes images: add ${missing.join(' and ')}`);
 }
 
 async function digestOf(path: string, what: string, signal: AbortSignal): Promise<string> {

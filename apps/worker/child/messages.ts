@@ -12,6 +12,8 @@ import { z } from 'zod';
 
 /** What tags are of: the digests of the feature sets and of the list. */
 const tagsOrigin = z.object({ index: z.string(), references: z.string(), list: z.string() });
+/** What candidates are of: the digests of the feature sets, and how many are kept of each query. */
+const candidatesOrigin = z.object({ query: z.string(), index: z.string(), topK: z.number().int() });
 
 /** The jobs of an agent for a child process, one at a time: work that blocks the event loop for longer than a heartbeat. */
 export const childJob = z.discriminatedUnion('kind', [
@@ -50,11 +52,26 @@ export const childJob = z.discriminatedUnion('kind', [
   }),
   /** Tags `count` rows of the index starting with `from`; answered by {@link shardAnswer}. */
   z.object({ kind: z.literal('tagShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
-  /** Searches one feature set in another; answered by {@link searchAnswer}. */
+  /** Opens a feature set that is searched in shards; answered by {@link openedShards}. */
+  z.object({
+    kind: z.literal('openScan'),
+    queries: z.string(),
+    index: z.string(),
+    origin: candidatesOrigin,
+    device: z.enum(['cpu', 'cuda']),
+    threads: z.number().int(),
+    blockRows: z.number().int(),
+    outDir: z.string(),
+  }),
+  /** Searches `count` rows of the index starting with `from`; answered by {@link shardAnswer}. */
+  z.object({ kind: z.literal('scanShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
+  /** Searches one feature set in another, or merges what a fleet found; answered by {@link searchAnswer}. */
   z.object({
     kind: z.literal('search'),
     queries: z.string(),
     index: z.string(),
+    /** The candidates of a fleet, and what they must be of: then of the feature sets only the ids are read. */
+    candidates: z.object({ dir: z.string(), origin: candidatesOrigin.omit({ topK: true }) }).nullable(),
     topK: z.number().int(),
     blockRows: z.number().int(),
     threads: z.number().int(),
@@ -84,6 +101,8 @@ export const childJob = z.discriminatedUnion('kind', [
         imageRoot: z.string(),
         queryList: z.string(),
         indexList: z.string(),
+        /** An ONNX matcher; null: SIFT. */
+        matcherPath: z.string().nullable(),
         /** The interpreter with the packages of docker/trainer, and the environment of its process. */
         python: z.string(),
         env: z.record(z.string(), z.string()),

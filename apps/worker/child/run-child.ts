@@ -1,5 +1,6 @@
 import { extractionJobs } from '../extract/extraction-jobs.ts';
 import { rerank } from '../steps/rerank-job.ts';
+import { scanJobs } from '../steps/scan-job.ts';
 import { search } from '../steps/search-job.ts';
 import { taggingJobs } from '../steps/tag-job.ts';
 import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
@@ -11,6 +12,7 @@ import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChi
 export async function runChild(): Promise<void> {
   const extraction = extractionJobs();
   const tagging = taggingJobs();
+  const scan = scanJobs();
   const { promise: parentGone, resolve } = Promise.withResolvers<void>();
 
   function perform(job: ChildJob, onProgress: (progress: ChildProgress) => void): Promise<unknown> {
@@ -23,6 +25,10 @@ export async function runChild(): Promise<void> {
         return tagging.open(job);
       case 'tagShard':
         return tagging.tag(job, onProgress);
+      case 'openScan':
+        return scan.open(job);
+      case 'scanShard':
+        return scan.scan(job, onProgress);
       case 'search':
         return search(job, onProgress);
       case 'rerank':

@@ -15,7 +15,7 @@ export async function rerank(
       ? null
       : {
           settings,
-          matcherPath: null,
+          matcherPath: matching.matcherPath,
           queries: imagesOf(matching.imageRoot, matching.queryList),
           index: imagesOf(matching.imageRoot, matching.indexList),
           cache: null,

@@ -1,8 +1,11 @@
+import { execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { type InputArtifact, type RerankMode, stepSettings } from '@cairn/contract';
 import { type LocalMatching, openParquet, placeAt, readFeatures, readNeighbours, searchModels } from '@cairn/retrieval';
+import { sha256 } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
@@ -107,6 +110,54 @@ async function makePictures(folder: string): Promise<Record<string, Buffer>> {
     await parquet.close();
   }
 }
+
+const trainerTests = fileURLToPath(new URL('../../../docker/trainer/tests', import.meta.url));
+
+/** A matcher that finds the same thirty points in any two images, in a file; its images have `channels`. */
+async function makeMatcher(folder: string, channels: number): Promise<Buffer> {
+  const paths = `import sys; from pathlib import Path; sys.path[:0] = ${JSON.stringify([trainerTests, dirname(trainerTests)])}`;
+  const program = `from test_local_matching import onnx_matcher; onnx_matcher(Path(sys.argv[1]), channels=${channels})`;
+  const path = join(folder, `${channels}.onnx`);
+  await promisify(execFile)(trainerPython(), ['-I', '-c', `${paths}\n${program}`, path]);
+  return readFileSync(path);
+}
+
+test('an imported matcher matches in place of SIFT, and one of another form is refused by its name', async () => {
+  const { context, store, folder } = await openAttempt(specOf('rerank'), { python: trainerPython() });
+  const lists = await stored(store, 'lists', 'lists/art_1/', await makePictures(folder));
+  const settings = stepSettings.rerank.parse({ weights: { M0: 1 }, rerank: { localMatching: { images: 2, longSide: 96, weight: 0.9 } } });
+  const source = { ...context.spec.source, root: join(folder, 'images') };
+  const sets = { ...(await inputsIn(store, ['query', 'index'])), lists };
+  const rerankWith = async (channels: number) => {
+    const bytes = await makeMatcher(folder, channels);
+    const matcher = await stored(store, 'matcher', `matchers/art_${channels}/`, { 'matcher.onnx': bytes });
+    const details = { imported: 'grid', backbone: 'lightglue-end2end', source: null, licence: null };
+    const inputs = { ...sets, matcher: { ...matcher, details } };
+    return { bytes, done: runRerank({ ...context, spec: { ...context.spec, settings, inputs, source } }) };
+  };
+  const { bytes, done } = await rerankWith(1);
+  expect(await done).toMatchObject({
+    outcome: 'succeeded',
+    details: { localMatching: { matcher: { kind: 'onnx', sha256: sha256(bytes) }, pairs: 40, unreadableImages: 0 } },
+  });
+  const local = join(folder, 'made.parquet');
+  await store.download(`${context.spec.stagingPrefix}neighbours.parquet`, local, {});
+  const parquet = await openParquet();
+  const { neighbours } = await readNeighbours(parquet, local).finally(() => parquet.close());
+  const before = (await searched('off', { M0: 1 }, join(folder, 'before'))).neighbours;
+  // Thirty inliers of at most ninety, with each of the first two.
+  for (const [query, { scores }] of neighbours)
+    expect(scores.slice(0, 3)).toEqual(
+      before
+        .get(query)
+        ?.scores.slice(0, 3)
+        .map((score, rank) => (rank < 2 ? score + (0.9 * 30) / 90 : score)),
+    );
+  await expect((await rerankWith(3)).done).rejects.toMatchObject({
+    code: 'unreadable_file',
+    message: expect.stringMatching(/^grid \(.*matcher\.onnx\) is not a matcher of the accepted form: it has image0 as/),
+  });
+});
 
 test('a rerank with local matching reads the images of the lists, and reorders as `cairn search` does', async () => {
   const { context, store, folder, plane, reporter } = await openAttempt(specOf('rerank'), { python: trainerPython() });

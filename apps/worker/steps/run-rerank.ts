@@ -1,11 +1,20 @@
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type ArtifactDetails, assertOneOrigin, type InputArtifact, needsReferences, originOf } from '@cairn/contract';
+import {
+  type ArtifactDetails,
+  assertOneOrigin,
+  CairnError,
+  type InputArtifact,
+  isCairnError,
+  matcherFile,
+  needsReferences,
+  originOf,
+} from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
 import type { z } from 'zod';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
-import { fetchArtifact, fetchFile, inputOf, uploadFile } from '../agent/stored-files.ts';
+import { fetchArtifact, fetchFile, inputOf, uploadFile, withImportNames } from '../agent/stored-files.ts';
 import { rerankAnswer } from '../child/messages.ts';
 import { startChild } from '../child/start-child.ts';
 import { fetchLabels } from './run-tag.ts';
@@ -41,6 +50,7 @@ export const runRerank: Runner<'rerank'> = async (context) => {
     });
   }
   const listPath = async (name: string) => (await fetchFile(context, inputOf(spec, 'lists'), `lists/${name}.parquet`)).path;
+  const { matcher } = spec.inputs;
   const matching =
     rerank.localMatching === null
       ? null
@@ -48,6 +58,7 @@ export const runRerank: Runner<'rerank'> = async (context) => {
           imageRoot: spec.source.root,
           queryList: await listPath(queryList),
           indexList: await listPath(indexList),
+          matcherPath: matcher === undefined ? null : (await fetchFile(context, matcher, matcherFile)).path,
           python: context.python,
           env: { ...context.env },
         };
@@ -65,7 +76,11 @@ export const runRerank: Runner<'rerank'> = async (context) => {
         message: `${what ?? 'searching'}: ${done} of ${total}`,
       });
     });
-    const { queries, references, localMatching, unreadable } = await untilAborted(answer, stop.asked);
+    const { queries, references, localMatching, unreadable } = await untilAborted(answer, stop.asked).catch((error: unknown) => {
+      if (matcher === undefined || !isCairnError(error)) throw error;
+      const { code, message, details } = error;
+      throw new CairnError(code, withImportNames(context, message), { details, cause: error });
+    });
     if (localMatching !== null && localMatching.unreadableImages > 0) reportUnmatched(context, localMatching.unreadableImages, unreadable);
     const file = await uploadFile(context, 'neighbours.parquet', { file: join(out, 'neighbours.parquet') }, { signal: stop.asked });
     const index = inputOf(spec, `index.${models[0]?.name}`).id;

@@ -3,7 +3,7 @@ import type { ChildJobOf, ChildProgress, searchAnswer } from '../child/messages.
 
 /** The search in a child: matrix products block its event loop, not the agent's. */
 export async function search(
-  { queries, index, topK, blockRows, threads, out }: ChildJobOf<'search'>,
+  { queries, index, candidates, topK, blockRows, threads, out }: ChildJobOf<'search'>,
   onProgress: (progress: ChildProgress) => void,
 ): Promise<z.infer<typeof searchAnswer>> {
   const { openParquet, searchExact } = await import('@cairn/retrieval');
@@ -13,6 +13,7 @@ export async function search(
       parquet,
       queries,
       index,
+      candidates,
       topK,
       blockRows,
       threads,

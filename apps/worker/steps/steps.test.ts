@@ -1,18 +1,19 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type AttemptSpec, type FinishRequest, type InputArtifact, partFile } from '@cairn/contract';
-import { createNpy, openParquet } from '@cairn/retrieval';
+import { type AttemptSpec, type FinishRequest, featureFolders, type InputArtifact, partFile, stepSettings } from '@cairn/contract';
+import { createNpy, openParquet, readNeighbours } from '@cairn/retrieval';
 import { sha256 } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
-import { expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
 import { runEvaluate } from './run-evaluate.ts';
 import { runRegister } from './run-register.ts';
+import { runScan } from './run-scan.ts';
 import { runSearch } from './run-search.ts';
 
-vi.setConfig({ testTimeout: 40_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 /** Puts local files below `prefix` into the store as an artifact. */
 async function artifactOfFiles(
@@ -108,6 +109,40 @@ test('search, evaluation and registration each work on the artifacts of the prev
   expect(card).toContain(index.digest);
   expect(card).toContain(`Measured on a gallery of 3 images. SHA-256 of their sorted ids, one a line: \`${sha256('a\nb\nc\n')}\`.`);
   expect(card).toContain('uint8 [N, 64, 64, 3]');
+});
+
+test('a search merges what a fleet found in its shards, in the order of one that searches by itself', async () => {
+  const { context, store, folder, plane } = await openAttempt(specOf('scan', { settings: stepSettings.scan.parse({ threads: 1 }) }));
+  const query = await makeFeatures(store, join(folder, 'query'), { q1: [1, 0], q2: [0, 1] });
+  const vectors = { c: [0.6, 0.8], a: [1, 0], d: [0.6, 0.8], b: [0.6, 0.8], e: [-1, 0] } satisfies Record<string, [number, number]>;
+  const made = await makeFeatures(store, join(folder, 'index'), vectors);
+  const index = { ...made, details: { list: 'index', rows: 5, rejected: 0, shards: 1 } };
+  plane.state.shards = [0, 2, 3].map((from, at) => ({ index: at, from, count: [2, 1, 2][at] ?? 0, holder: null, tries: 0, commit: null }));
+  const scanned = await runScan({ ...context, spec: { ...context.spec, inputs: { query, index } } });
+  expect(scanned).toEqual({ outcome: 'succeeded', files: [], details: {} });
+  const commits = plane.state.shards.map(({ commit }) => commit);
+  expect(commits.map((commit) => [commit?.rows, commit?.files.length])).toEqual([
+    [2, 1],
+    [1, 1],
+    [2, 1],
+  ]);
+  const staged = commits.flatMap((commit) => commit?.files ?? []);
+  const candidates = {
+    ...artifactOf('candidates', context.spec.stagingPrefix, {}),
+    files: staged.map(({ name, bytes, sha256: digest }) => ({ name, bytes, sha256: digest })),
+  };
+
+  const merging = await openAttempt(specOf('search'));
+  const merged = await runSearch({ ...merging.context, store, spec: { ...merging.context.spec, inputs: { query, index, candidates } } });
+  expect(merged).toMatchObject({ outcome: 'succeeded', details: { queries: 2, index: index.id, topK: 100 } });
+  const parquet = await openParquet();
+  onTestFinished(() => parquet.close());
+  const { neighbours } = await readNeighbours(parquet, join(merging.context.workDir, 'search', 'neighbours.parquet'));
+  // Equal scores by id, whatever the shard.
+  expect([...neighbours].map(([id, { imageIds }]) => `${id} ${imageIds.join('')}`)).toEqual(['q1 abcde', 'q2 bcdae']);
+  // Of the features it read only the ids.
+  const folders = readdirSync(join(merging.context.workDir, 'inputs', index.id));
+  expect(folders).toEqual([featureFolders.metadata]);
 });
 
 test('a search that is stopped ends at once', async () => {

@@ -24,6 +24,7 @@ const builders: Builders = {
     ...overrides,
   }),
   extract: (overrides) => ({ ...base('extract'), kind: 'extract', settings: stepSettings.extract.parse({ list: 'index' }), ...overrides }),
+  scan: (overrides) => ({ ...base('scan_index'), kind: 'scan', settings: stepSettings.scan.parse({}), ...overrides }),
   search: (overrides) => ({ ...base('search'), kind: 'search', settings: stepSettings.search.parse({}), ...overrides }),
   tag: (overrides) => ({ ...base('tag_index'), kind: 'tag', settings: stepSettings.tag.parse({}), ...overrides }),
   rerank: (overrides) => ({

@@ -17,6 +17,12 @@ const entries = {
     'libs/retrieval/image/resize-kernels.as',
     'libs/retrieval/package.json',
   ],
+  scan: [
+    'apps/worker/steps/run-scan.ts',
+    'apps/worker/steps/scan-job.ts',
+    'libs/retrieval/onnx/make_graphs.py',
+    'libs/retrieval/package.json',
+  ],
   search: [
     'apps/worker/steps/run-search.ts',
     'apps/worker/steps/search-job.ts',

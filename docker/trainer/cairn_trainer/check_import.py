@@ -1,4 +1,6 @@
-"""`python -m cairn_trainer.check_import backbone|model --file FILE --backbone NAME`: checks whether a file of tensors fits a network.
+"""`python -m cairn_trainer.check_import backbone|model|matcher --file FILE [--backbone NAME]`: checks an imported file.
+
+Tensors must fit the network; a matcher must be an ONNX graph of the accepted form that can match a pair of images.
 
 One JSON object on standard output: the file's content, or `{"code", "message", "mismatches"}` if it is rejected.
 """
@@ -11,13 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import torch
 from torch import Tensor
 
 from cairn_trainer.backbones import outline_backbone
-from cairn_trainer.config import ModelSettings
+from cairn_trainer.config import MatchingSettings, ModelSettings
 from cairn_trainer.errors import TrainerError, answer_with
 from cairn_trainer.foreign_file import heads_of, read_named_tensors
+from cairn_trainer.matchers import OnnxMatcher
 from cairn_trainer.model import EmbeddingNet, mismatches
 from cairn_trainer.published_weights import Extent, match_published
 
@@ -64,6 +69,21 @@ def check_model(path: Path, backbone: str) -> dict[str, Any]:
     return {'tensors': len(used), 'parameters': _numbers(used), 'embeddingDim': dim, 'classes': classes}
 
 
+def check_matcher(path: Path) -> dict[str, Any]:
+    """Opens an ONNX matcher and matches a drawn pair of images of different sizes with it.
+
+    Raises:
+        TrainerError: `missing_file`, `unreadable_file` for a file of another form, `program_failed` if the graph fails for the pair.
+    """
+    matcher = OnnxMatcher(path, MatchingSettings())
+    if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in onnx.load(path, load_external_data=False).graph.initializer):
+        raise TrainerError('unreadable_file', f'{path} keeps tensors in other files. Save it as one file, and import that.')
+    draw = np.random.default_rng(0)
+    pair = [matcher.prepare(draw.integers(0, 256, size, np.uint8)) for size in ((240, 320), (320, 216))]
+    matcher.match(*pair)
+    return {'version': matcher.description['version']}
+
+
 def _refuse(path: Path, backbone: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     faults = mismatches(wanted, found)
     faults = faults or [f'{key} has values that are not finite' for key in wanted if not torch.isfinite(found[key]).all()]
@@ -78,11 +98,15 @@ def _numbers(found: Mapping[str, Tensor]) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Parses the command line and checks the file; returns the exit code."""
     parser = argparse.ArgumentParser(prog='python -m cairn_trainer.check_import', description='Checks an imported file of tensors.')
-    parser.add_argument('holds', choices=('backbone', 'model'))
+    parser.add_argument('holds', choices=('backbone', 'model', 'matcher'))
     parser.add_argument('--file', type=Path, required=True)
-    parser.add_argument('--backbone', required=True)
+    parser.add_argument('--backbone')
     parser.add_argument('--extent', choices=('all', 'upstream'), default='all')
     options = parser.parse_args(arguments)
+    if options.holds == 'matcher':
+        return answer_with(lambda: check_matcher(options.file))
+    if options.backbone is None:
+        parser.error('--backbone is required')
     if options.holds == 'model':
         return answer_with(lambda: check_model(options.file, options.backbone))
     return answer_with(lambda: check_backbone(options.file, options.backbone, options.extent))

@@ -1,12 +1,15 @@
 import json
 from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from published_layouts import LAYOUTS
+from test_local_matching import onnx_matcher
 
 from cairn_trainer.backbones import BACKBONES
-from cairn_trainer.check_import import check_backbone, check_model, main
+from cairn_trainer.check_import import check_backbone, check_matcher, check_model, main
 from cairn_trainer.config import ModelSettings
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.model import EmbeddingNet
@@ -77,6 +80,19 @@ def test_a_file_that_claims_more_than_it_holds_is_rejected_before_so_much_is_all
     heads = {'fcneck.weight': torch.zeros(1).expand(16, 32), 'classifier.weight': torch.zeros(1).expand(10**9, 16)}
     error = _refusal(check_model, _saved(tmp_path / 'a.pth', heads), 'small')
     assert (error.code, '64000002048 bytes' in str(error)) == ('unreadable_file', True)
+
+
+def test_a_matcher_of_the_accepted_form_matches_a_pair_and_others_are_refused(tmp_path, capsys):
+    assert main(['matcher', '--file', str(onnx_matcher(tmp_path / 'a.onnx'))]) == 0
+    assert 'ONNX Runtime' in json.loads(capsys.readouterr().out)['version']
+    error = _refusal(check_matcher, onnx_matcher(tmp_path / 'rgb.onnx', channels=3))
+    assert (error.code, 'it has image0 as tensor(float) [1, 3,' in str(error)) == ('unreadable_file', True)
+    # Its declared form is right, what it answers is not.
+    error = _refusal(check_matcher, onnx_matcher(tmp_path / 'rows.onnx', rows=np.full((2, 2), 99)))
+    assert 'matches of rows that kpts0 and kpts1 do not have' in str(error)
+    model = onnx.load(onnx_matcher(tmp_path / 'in_one.onnx'))
+    onnx.save(model, tmp_path / 'apart.onnx', save_as_external_data=True, location='apart.bin', size_threshold=0)
+    assert 'keeps tensors in other files' in str(_refusal(check_matcher, tmp_path / 'apart.onnx'))
 
 
 def test_the_program_answers_one_json_object_and_the_exit_code_of_the_failure(tmp_path, capsys):

@@ -14,16 +14,18 @@ const openTars = 4;
  * Reads images in `root`, a folder or an address.
  *
  * @param roots the allowed dataset folders and addresses, to which links in the tree may lead; null for any
+ * @param mostSourceBytes of an image at an address: a larger one is unavailable
  * @throws CairnError `storage_failed` if the root does not exist, or is empty: a file system that is not mounted
  */
 export async function openImageReader(
   root: string,
   roots: readonly string[] | null,
   limits: Partial<SourceLimits> = {},
+  mostSourceBytes = largestImageBytes,
 ): Promise<ImageReader> {
   const gate = await createFileGate(roots, limits);
   const remote = await gate.sourceOf(root);
-  if (remote !== null) return openSourceReader(remote);
+  if (remote !== null) return openSourceReader(remote, mostSourceBytes);
   const live = await identityOf(root);
   if (live === null) throw rootLost(root);
   const tars = new Map<string, Promise<FileHandle>>();

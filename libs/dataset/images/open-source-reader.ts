@@ -15,7 +15,7 @@ type Fetch = { range: TarRange; bytes: Promise<Buffer>; left: number; stop: Abor
  * Reads images of a source. Images in tars are read by ranges: {@link ImageReader.plan} says which come next, and the following ranges are
  * under way while one is decoded. Each answer must be of the file that the list was made of, and each image behind a tar header of its size.
  */
-export function openSourceReader({ source, path: root }: Remote): ImageReader {
+export function openSourceReader({ source, path: root }: Remote, mostBytes = largestImageBytes): ImageReader {
   let ranges: TarRange[] = [];
   const numberOf = new Map<string, number>();
   const fetches = new Map<number, Fetch>();
@@ -65,7 +65,7 @@ export function openSourceReader({ source, path: root }: Remote): ImageReader {
   async function readInTar(image: ImageLocation, tar: string, signal?: AbortSignal): Promise<Buffer> {
     const { offset, size, path } = image;
     if (typeof offset !== 'number' || typeof size !== 'number') throw new ImageUnavailable('missing', `${path} is not in a tar`, path);
-    requireSize(size, path);
+    requireSize(size, path, mostBytes);
     const number = numberOf.get(keyOf(image));
     const [own] = number === undefined ? planRanges([image]) : [];
     const fetch = own === undefined ? fetchOf(number ?? 0) : begin(own);
@@ -84,7 +84,7 @@ export function openSourceReader({ source, path: root }: Remote): ImageReader {
       if (fileBytes === null) throw missing();
       const expected = expectedOf(image) ?? (await source.head(pathOf(path), signal));
       if (expected === null) throw missing();
-      requireSize(expected.bytes, path);
+      requireSize(expected.bytes, path, mostBytes);
       return await source.readBytes(pathOf(path), { end: expected.bytes, expected, signal });
     } catch (error) {
       if (!isCairnError(error, 'missing_file') || error instanceof ImageUnavailable) throw error;
@@ -125,10 +125,9 @@ async function hasFile(list: NonNullable<Source['list']>, folder: string, signal
 
 const keyOf = ({ tar, offset }: ImageLocation): string => `${tar}:${offset}`;
 
-function requireSize(bytes: number, path: string): void {
+function requireSize(bytes: number, path: string, mostBytes: number): void {
   if (bytes === 0) throw new ImageUnavailable('empty', `${path} has no bytes`, path);
-  if (bytes > largestImageBytes)
-    throw new ImageUnavailable('too_large', `${path} has ${bytes} bytes; the maximum is ${largestImageBytes}`, path);
+  if (bytes > mostBytes) throw new ImageUnavailable('too_large', `${path} has ${bytes} bytes; the maximum is ${mostBytes}`, path);
 }
 
 /** The bytes before an image in a tar are its header: with another one, the index is of another tar, or the bytes were damaged on the way. */

@@ -1,4 +1,4 @@
-import type { CategoryQuotes, ImageSource, ListName } from '@cairn/contract';
+import type { CategoryQuotes, ImageSource, LabelSizes, ListName, ListSample } from '@cairn/contract';
 import type { FileDigest } from '../digests.ts';
 import { type Cell, count, openDatabase, pathLiteral, text } from '../duckdb.ts';
 import type { ImageSplit } from '../folders.ts';
@@ -23,6 +23,10 @@ export type ListEntry = WrittenFile & {
   unlabelled: number;
   /** Rows whose image is not in a tar or the folder; null for a folder that was not listed. */
   missingImages: number | null;
+  /** Rows by label; null for a list without labels. */
+  labelSizes: LabelSizes | null;
+  /** Images to look at. */
+  samples: ListSample[];
   /**
    * SHA-256 of the sorted distinct image ids, one per line: the gallery digest of an evaluation that could read every image. Null for
    * training lists.

@@ -40,8 +40,14 @@ const fullInShort = ['g1 2 1', 'b1 1 0', 'a3 0 1', 'a1 0 0', 'b2 0 1', 'd1 3 1',
 describe('the lists', () => {
   test('clean numbers the landmarks by their row in train_clean.csv', async () => {
     await using folder = await testFolder();
-    const { rows } = await prepare(folder.path, ['clean']);
+    const { rows, manifest } = await prepare(folder.path, ['clean']);
     expect(short(await rows('clean'))).toEqual(['a1 0 0', 'a2 0 0', 'b1 1 0', 'b2 1 0']);
+    expect(manifest.lists.clean?.labelSizes).toEqual({
+      ...{ bins: [{ from: 2, to: 3, labels: 2, rows: 4 }], least: 2, median: 2, most: 2 },
+      largest: [0, 1].map((label) => ({ label, rows: 2 })),
+    });
+    const samples = manifest.lists.clean?.samples.map(({ imageId, label }) => `${imageId} ${label}`);
+    expect(samples?.toSorted()).toEqual(['a1aaaa 0', 'a2aaaa 0', 'b1bbbb 1', 'b2bbbb 1']);
     expect((await rows('clean'))[0]?.path).toBe('train/a/1/a/a1aaaa.jpg');
   });
 

@@ -6,6 +6,7 @@ import { count, type Database, literal, pathLiteral, text } from '../duckdb.ts';
 import { memberPathSql } from '../folders.ts';
 import { searchLists } from '../metadata/files.ts';
 import type { ListDefinition, RowTable } from './definitions.ts';
+import { listLabelSizes, listSamples } from './list-contents.ts';
 import type { ListEntry, WrittenFile } from './manifest.ts';
 
 /**
@@ -60,6 +61,8 @@ export async function writeList(
     noisy: count(counts?.noisy),
     unlabelled: count(counts?.unlabelled),
     missingImages: typeof counts?.missing === 'number' ? counts.missing : null,
+    labelSizes: await listLabelSizes(database, file),
+    samples: await listSamples(database, file),
     imagesDigest: searchLists.includes(list) ? await imagesDigest(database, file) : null,
     tarsDigest: tarMd5s === null ? null : await tarsDigest(database, file, tarMd5s),
     text: withText ? await writeText(database, list, root, signal) : null,

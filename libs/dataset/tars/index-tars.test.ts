@@ -3,6 +3,7 @@ import { createWriteStream } from 'node:fs';
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { gzipSync } from 'node:zlib';
 import { type Pack, pack } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
 import { createFileGate } from '../file-gate.ts';
@@ -116,22 +117,22 @@ describe('an index of tars', () => {
     await expect(scanFile(path)).rejects.toMatchObject({ details: { file: path } });
   });
 
-  /** A pax header of one record, as the entry before a file has it. */
-  const paxHeader = (record: string, flag = 'x'): Buffer => {
+  const headerOf = (name: string, bytes: number, flag: string): Buffer => {
     const block = Buffer.alloc(512);
-    block.write('pax', 0);
-    block.write(record.length.toString(8).padStart(11, '0'), 124);
+    block.write(name, 0);
+    block.write(bytes.toString(8).padStart(11, '0'), 124);
     block.write(flag, 156);
-    block.write(' '.repeat(8), 148);
-    block.write(
-      `${block
-        .reduce((sum, byte) => sum + byte, 0)
-        .toString(8)
-        .padStart(6, '0')}\0 `,
-      148,
-    );
-    return Buffer.concat([block, Buffer.from(record.padEnd(512, '\0'))]);
+    return block;
   };
+  const withChecksum = (block: Buffer): Buffer => {
+    block.write(' '.repeat(8), 148);
+    const sum = block.reduce((total, byte) => total + byte, 0);
+    block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    return block;
+  };
+  /** A pax header of one record, as the entry before a file has it. */
+  const paxHeader = (record: string, flag = 'x'): Buffer =>
+    Buffer.concat([withChecksum(headerOf('pax', record.length, flag)), Buffer.from(record.padEnd(512, '\0'))]);
   const record = (text: string): string => `${text.length + 4} ${text}\n`;
 
   test.each<[string, (tar: Buffer) => Buffer, RegExp]>([
@@ -143,6 +144,7 @@ describe('an index of tars', () => {
     ],
     ['a record without a length', (tar) => Buffer.concat([paxHeader('0x10 size=99'), tar]), /a pax record has no length/],
     ['one size for all files', (tar) => Buffer.concat([paxHeader(record('size=1536'), 'g'), tar]), /a global header/],
+    ['the bytes of gzip', (tar) => gzipSync(tar), /is not a tar but a file of gzip/],
     ['another tar behind it', (tar) => Buffer.concat([tar, tar]), /there is data after the end marker/],
     ['something after a first block of zeros', (tar) => Buffer.concat([Buffer.alloc(512), tar]), /there is data after the end marker/],
   ])('a tar with %s is rejected', async (_, spoil, words) => {
@@ -165,6 +167,30 @@ describe('an index of tars', () => {
       { header: { name: 'a/b/c/abc6.jpg', pax: { 'GNU.sparse.major': '1' } }, content: Buffer.from('six') },
     ]);
     expect(await scanFile(path)).toMatchObject({ members: [{ imageId: 'abc1' }], unindexed: 5, others: 0 });
+  });
+
+  test("what follows a sparse file of GNU's old format and a long link is found", async () => {
+    await using folder = await testFolder();
+    await packed(folder.path);
+    const path = join(folder.path, 'train/images_000.tar');
+    const sparse = headerOf('a/b/c/abc7.jpg', 3, 'S');
+    sparse[482] = 1;
+    const more = Buffer.alloc(512, '7');
+    more[504] = 1;
+    const last = Buffer.alloc(512, '7');
+    last[504] = 0;
+    const link = (flag: string, text: string): Buffer[] => [
+      withChecksum(headerOf('././@LongLink', text.length, flag)),
+      Buffer.from(text.padEnd(512, '\0')),
+    ];
+    const hard = [...link('L', `${'a/'.repeat(80)}abc8.jpg`), ...link('K', 'b/'.repeat(80)), withChecksum(headerOf('a/a/a/a', 0, '1'))];
+    const entries = [withChecksum(sparse), more, last, Buffer.from('abc'.padEnd(512, '\0')), ...hard];
+    await writeFile(path, Buffer.concat([...entries, await readFile(path)]));
+    expect(await scanFile(path)).toMatchObject({
+      members: [{ imageId: 'abc0' }, { imageId: 'bcd2' }, { imageId: 'def4' }],
+      unindexed: 2,
+      others: 0,
+    });
   });
 
   test('an invalid header is reported with its offset', async () => {
@@ -197,5 +223,5 @@ test('a size of more than 8 GiB is read from its base-256 form', async () => {
   let sum = 8 * 0x20;
   for (const [i, byte] of block.entries()) if (i < 148 || i >= 156) sum += byte;
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
-  expect(tarHeader(block)).toEqual({ name: 'abc.jpg', bytes, kind: 'file' });
+  expect(tarHeader(block)).toEqual({ name: 'abc.jpg', bytes, kind: 'file', hasMore: false });
 });

@@ -60,10 +60,16 @@ export function* tarScan(path: string, bytes: number): Generator<WantedBytes, Sc
     });
   for (;;) {
     const block = yield { at, length: blockBytes };
+    if (at === 0) refuseCompressed(block, path);
     if (block.length < blockBytes) throw corrupt(`it has no end marker, ${bytes} bytes long`);
     const header = parsed(() => tarHeader(block), corrupt);
     if (header === null) break;
-    const offset = at + blockBytes;
+    let offset = at + blockBytes;
+    for (let isMore = header.hasMore; isMore; offset += blockBytes) {
+      const more = yield { at: offset, length: blockBytes };
+      if (more.length < blockBytes) throw corrupt('it ends within the list of the pieces of a sparse file');
+      isMore = more[moreAt.list] !== 0;
+    }
     const size = header.kind === 'file' ? (next.bytes ?? header.bytes) : header.bytes;
     if (offset + size > bytes) throw corrupt(`${shownName(next.name ?? header.name)} has ${size} bytes, but only ${bytes - offset} follow`);
     if (header.kind === 'paxHeader' || header.kind === 'longName' || header.kind === 'globalHeader') {
@@ -72,7 +78,7 @@ export function* tarScan(path: string, bytes: number): Generator<WantedBytes, Sc
       const named = header.kind === 'longName' ? { name: cut(content) } : parsed(() => paxOverrides(content), corrupt);
       if (header.kind !== 'globalHeader') next = { ...next, ...named };
       else if (Object.keys(named).length > 0) throw corrupt('a global header sets the name or size of all files');
-    } else {
+    } else if (header.kind !== 'longLink') {
       note(found, header, next, { offset, size });
       next = {};
     }
@@ -92,7 +98,24 @@ function note(found: ScannedTar, { kind, name: short }: TarHeader, next: PaxReco
   if (kind === 'folder') return;
   if (kind === 'file' && imageId !== null && next.isSparse !== true) found.members.push({ imageId, ...place });
   else if (/\.jpe?g$/i.test(name)) found.unindexed += 1;
-  else found.others += kind === 'file' ? 1 : 0;
+  else found.others += kind === 'file' || kind === 'sparse' ? 1 : 0;
+}
+
+/** How the formats begin that tars are often compressed with. */
+const compressions = {
+  gzip: [0x1f, 0x8b],
+  bzip2: [0x42, 0x5a, 0x68],
+  xz: [0xfd, 0x37, 0x7a, 0x58, 0x5a],
+  zstd: [0x28, 0xb5, 0x2f, 0xfd],
+  zip: [0x50, 0x4b, 0x03, 0x04],
+};
+
+function refuseCompressed(start: Buffer, path: string): void {
+  for (const [format, bytes] of Object.entries(compressions))
+    if (bytes.every((byte, place) => start[place] === byte))
+      throw new CairnError('corrupt_tar', `${path} is not a tar but a file of ${format}: images are read from tars in place`, {
+        details: { file: path, offset: 0, remedy: 'Unpack it, and register the tar that is in it.' },
+      });
 }
 
 /** Only image names are shown; other names could be part of any file that begins like a tar. */
@@ -123,8 +146,13 @@ type TarHeader = {
   name: string;
   /** Bytes of content that follow, before padding. */
   bytes: number;
-  kind: 'file' | 'paxHeader' | 'globalHeader' | 'longName' | 'folder' | 'other';
+  kind: 'file' | 'paxHeader' | 'globalHeader' | 'longName' | 'longLink' | 'folder' | 'sparse' | 'other';
+  /** Of a sparse file of GNU's old format: whether its pieces are listed on in a further block, before the content. */
+  hasMore: boolean;
 };
+
+/** Where a header and a further block say whether another list of pieces follows (GNU tar, tar.h: isextended). */
+const moreAt = { header: 482, list: 504 };
 
 export const blockBytes = 512;
 
@@ -150,7 +178,9 @@ export function tarHeader(block: Buffer): TarHeader | null {
   if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError('the size in the header is not a number');
   const prefix = block.toString('latin1', 257, 262) === 'ustar' && block[263] === 0x30 ? cString(block, 345, 155) : '';
   const name = cString(block, 0, 100);
-  return { name: prefix === '' ? name : `${prefix}/${name}`, bytes, kind: kindOf(block[156] ?? 0) };
+  const kind = kindOf(block[156] ?? 0);
+  const hasMore = kind === 'sparse' && block[moreAt.header] !== 0;
+  return { name: prefix === '' ? name : `${prefix}/${name}`, bytes, kind, hasMore };
 }
 
 function kindOf(flag: number): TarHeader['kind'] {
@@ -165,6 +195,10 @@ function kindOf(flag: number): TarHeader['kind'] {
       return 'globalHeader';
     case 'L':
       return 'longName';
+    case 'K':
+      return 'longLink';
+    case 'S':
+      return 'sparse';
     case '5':
       return 'folder';
     default:

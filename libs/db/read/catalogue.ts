@@ -9,6 +9,7 @@ import {
   type DatasetView,
   type ModelView,
   maxListedFiles,
+  type RunSource,
   type WeightsView,
   weightsContent,
   weightsExtent,
@@ -26,6 +27,7 @@ import {
   recordColumn,
   scoresColumn,
   sourceColumn,
+  sourceOf,
   textsColumn,
 } from './columns.ts';
 import { decodeCursor, keyText, newestFirstKey, type Page, type PageArgs, pageOf } from './page-cursor.ts';
@@ -46,11 +48,12 @@ export async function listModels(db: Transaction, { projectId, ...page }: PageAr
     projectId,
     rows.map((row) => row.name),
   );
+  const sources = await sourcesOfRuns(db, rows);
   return pageOf(
     rows,
     page.limit,
     (row) => [row.name],
-    (row) => modelViewOf(row, aliases),
+    (row) => modelViewOf(row, aliases, sources),
   );
 }
 
@@ -71,11 +74,12 @@ export async function listModelVersions(db: Transaction, args: PageArgs & { proj
     throw unknownModel(name);
   }
   const aliases = await currentAliases(db, projectId, [name]);
+  const sources = await sourcesOfRuns(db, rows);
   return pageOf(
     rows,
     limit,
     (row) => [row.version],
-    (row) => modelViewOf(row, aliases),
+    (row) => modelViewOf(row, aliases, sources),
   );
 }
 
@@ -165,13 +169,24 @@ function unknownModel(name: string): CairnError {
   return new CairnError('not_found', `Model ${name} not found; list the models with GET /v1/models`);
 }
 
-function modelViewOf(row: Model, aliases: readonly { model: string; alias: string; version: number }[]): ModelView {
+/** The commits of the runs of some models, by the id of the run. */
+async function sourcesOfRuns(db: Transaction, rows: readonly Model[]): Promise<Map<string, RunSource | null>> {
+  const runs = await db.run.findMany({ where: { id: { in: rows.map(({ runId }) => runId) } }, select: { id: true, source: true } });
+  return new Map(runs.map(({ id, source }) => [id, sourceOf(id, source)]));
+}
+
+function modelViewOf(
+  row: Model,
+  aliases: readonly { model: string; alias: string; version: number }[],
+  sources: ReadonlyMap<string, RunSource | null>,
+): ModelView {
   return {
     id: row.id,
     name: row.name,
     version: row.version,
     owner: row.owner,
     runId: row.runId,
+    source: sources.get(row.runId) ?? null,
     artifacts: readColumn(textsColumn, row.artifacts, `model ${row.id} artifacts`),
     metrics: readColumn(scoresColumn, row.metrics, `model ${row.id} metrics`),
     aliases: aliases.filter(({ model, version }) => model === row.name && version === row.version).map(({ alias }) => alias),

@@ -9,6 +9,7 @@ import {
   poolRoom,
   progressView,
   type RunContext,
+  type RunSource,
   runLabels,
   runOrigin,
   runSource,
@@ -48,6 +49,10 @@ const runContextColumns = z.object({
   group: z.string().nullable(),
   onNewer,
 });
+/** The commit that a run was started for, from the column of its row. */
+export const sourceOf = (runId: string, source: unknown): RunSource | null =>
+  readNullable(z.object(runSource.shape), source, `run ${runId} source`);
+
 /** Where a run comes from, from the columns of its row. */
 export const contextOf = (run: Record<keyof RunContext, unknown> & { id: string }): RunContext =>
   readColumn(runContextColumns, run, `run ${run.id}`);

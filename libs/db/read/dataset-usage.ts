@@ -69,8 +69,9 @@ export async function readDatasetUsage(db: Transaction, args: DatasetUsageArgs):
 function newestOfEachList(artifacts: readonly { id: string; details: unknown }[]): DatasetUsage['lists'] {
   const found = new Map<string, DatasetUsage['lists'][number]>();
   for (const { id, details } of artifacts) {
-    for (const [name, { rows, distinct, classes }] of Object.entries(listsDetails.safeParse(details).data?.lists ?? {})) {
-      if (!found.has(name)) found.set(name, { name, rows, images: distinct, classes, artifactId: id });
+    for (const [name, list] of Object.entries(listsDetails.safeParse(details).data?.lists ?? {})) {
+      const { rows, distinct, classes, labelSizes = null, samples = [] } = list;
+      if (!found.has(name)) found.set(name, { name, rows, images: distinct, classes, labelSizes, samples, artifactId: id });
     }
   }
   const order: readonly string[] = listName.options;

@@ -4,6 +4,7 @@ import {
   attemptState,
   CairnError,
   cancelCause,
+  firstOf,
   holdCause,
   isDoneStep,
   maxDifferences,
@@ -63,6 +64,7 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
     ...{ id: run.id, name: run.name, recipe: run.recipeName, dataset: `${run.dataset.name}@${run.dataset.version}`, owner: run.owner },
     ...{ state, cause: run.cause, priority: run.priority, seq: run.seq, steps },
     ...{ pinnedBy: run.pinnedBy, retiredAt: isoTimeOrNull(run.retiredAt) },
+    ...{ tags: run.tags, ...noteOf(run) },
     ...contextOf(run),
     cancelCause: readNullable(cancelCause, run.cancelCause, `run ${run.id} cancel_cause`),
     hold: readNullable(holdCause, run.hold, `run ${run.id} hold`),
@@ -81,6 +83,14 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
     given: readNullable(requestColumn, run.request, `run ${run.id} request`),
     gate: await gateOf(db, run),
   };
+}
+
+type NoteRow = { note: string | null; noteBy: string | null; noteAt: Date | null };
+
+/** The note, and its first line as lists have it. */
+function noteOf({ note, noteBy, noteAt }: NoteRow): Pick<RunView, 'note' | 'noteLine'> {
+  if (note === null || noteBy === null || noteAt === null) return { note: null, noteLine: null };
+  return { note: { text: note, by: noteBy, at: isoTime(noteAt) }, noteLine: firstOf(note.split('\n')[0] ?? '', 200) };
 }
 
 type GateRow = { id: string; gate: unknown; gateState: string | null; gateGeneration: number; gateProblem: string | null };

@@ -13,7 +13,7 @@ import { rulesOf } from '@cairn/domain';
 import { z } from 'zod';
 import type { Transaction } from '../client.ts';
 import { versionNamed } from './catalogue.ts';
-import { isoTime, isoTimeOrNull, needsColumn, readColumn, scoresColumn } from './columns.ts';
+import { isoTime, isoTimeOrNull, needsColumn, readColumn, scoresColumn, sourceOf } from './columns.ts';
 import { scoresOf } from './evaluations.ts';
 import { runNotFound } from './get-run.ts';
 
@@ -21,12 +21,12 @@ const givenColumn = z.array(z.object({ role: z.string(), name: z.string(), artif
 
 /** @throws CairnError `not_found` */
 export async function runLineage(db: Transaction, { projectId, runId }: { projectId: string; runId: string }): Promise<Lineage> {
-  const run = await db.run.findFirst({ where: { id: runId, projectId }, select: { id: true, name: true } });
+  const run = await db.run.findFirst({ where: { id: runId, projectId }, select: { id: true, name: true, source: true } });
   if (run === null) throw runNotFound(runId);
   const steps = await db.step.findMany({ where: { runId }, orderBy: { position: 'asc' }, select: { id: true, name: true, needs: true } });
   const needed = new Set(steps.flatMap((step) => readColumn(needsColumn, step.needs, `step ${step.id} needs`).map((need) => need.step)));
   const roots = steps.filter(({ name }) => !needed.has(name)).map(({ id }) => id);
-  return { of: { model: null, run }, roots, ...(await nodesBelow(db, projectId, roots)) };
+  return { of: { model: null, run: runOf(run) }, roots, ...(await nodesBelow(db, projectId, roots)) };
 }
 
 /**
@@ -42,10 +42,12 @@ export async function modelLineage(db: Transaction, { projectId, reference }: { 
     orderBy: { version: 'desc' },
   });
   if (model === null) throw new CairnError('not_found', `Model ${reference} not found; list the models with GET /v1/models`);
-  const run = await db.run.findUniqueOrThrow({ where: { id: model.runId }, select: { id: true, name: true } });
+  const run = await db.run.findUniqueOrThrow({ where: { id: model.runId }, select: { id: true, name: true, source: true } });
   const below = await nodesBelow(db, projectId, [model.stepId]);
-  return { of: { model: `${model.name}@${model.version}`, run }, roots: [model.stepId], ...below };
+  return { of: { model: `${model.name}@${model.version}`, run: runOf(run) }, roots: [model.stepId], ...below };
 }
+
+const runOf = ({ id, name, source }: { id: string; name: string; source: unknown }) => ({ id, name, source: sourceOf(id, source) });
 
 /** The steps with these ids and all that they read, level by level: a few statements for each. */
 async function nodesBelow(db: Transaction, projectId: string, roots: readonly string[]): Promise<Pick<Lineage, 'nodes' | 'isComplete'>> {
@@ -77,7 +79,7 @@ async function stepNodes(db: Transaction, ids: readonly string[]): Promise<StepN
     where: { id: { in: [...ids] } },
     include: {
       artifact: { select: { id: true, kind: true, digest: true, state: true, details: true } },
-      run: { select: { id: true, name: true, dataset: { select: { id: true, name: true, version: true, digest: true } } } },
+      run: { select: { id: true, name: true, source: true, dataset: { select: { id: true, name: true, version: true, digest: true } } } },
     },
   });
   const runIds = [...new Set(steps.map(({ runId }) => runId))];
@@ -105,7 +107,7 @@ async function stepNodes(db: Transaction, ids: readonly string[]): Promise<StepN
     const from = kind === 'prepare' ? [{ role: 'dataset', node: dataset.id, lists: [] }] : [];
     return {
       node: {
-        ...{ type: 'step', id: step.id, step: step.name, kind, run: { id: step.run.id, name: step.run.name } },
+        ...{ type: 'step', id: step.id, step: step.name, kind, run: runOf(step.run) },
         state: readColumn(stepState, step.state, `${what} state`),
         artifact: made === null ? null : { id: made.row.id, kind: made.kind, digest: made.row.digest },
         reusedFrom:

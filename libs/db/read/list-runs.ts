@@ -26,7 +26,7 @@ import { loadAdmission } from './waiting.ts';
 
 export type RunListArgs = PageArgs & {
   projectId: string;
-  /** Text in the name, the id, the recipe or the owner. */
+  /** Text in the name, the id, the recipe, the owner, the tags or the note. */
   q?: string | undefined;
   state?: readonly RunState[] | undefined;
   recipe?: readonly string[] | undefined;
@@ -34,6 +34,8 @@ export type RunListArgs = PageArgs & {
   name?: string | undefined;
   /** `key=value`: all of them. */
   label?: readonly string[] | undefined;
+  /** All of them. */
+  tag?: readonly string[] | undefined;
   group?: string | undefined;
   createdAfter?: string | undefined;
   createdBefore?: string | undefined;
@@ -100,7 +102,7 @@ function cursorOf(cursor: string | undefined, sort: RunSort): { value: string | 
   return key === null ? null : { value: key[1], id: key[2] };
 }
 
-function matches({ projectId, q, state, recipe, owner, name, label, group, createdAfter, createdBefore }: RunListArgs): Prisma.Sql {
+function matches({ projectId, q, state, recipe, owner, name, label, tag, group, createdAfter, createdBefore }: RunListArgs): Prisma.Sql {
   const like = q === undefined || q === '' ? null : `%${q.replaceAll(/[\\%_]/g, '\\$&')}%`;
   const conditions = [
     Prisma.sql`r.project_id = ${projectId}`,
@@ -109,12 +111,16 @@ function matches({ projectId, q, state, recipe, owner, name, label, group, creat
     ...(owner === undefined ? [] : [Prisma.sql`r.owner = any(${[...owner]})`]),
     ...(name === undefined ? [] : [Prisma.sql`r.name = ${name}`]),
     ...(label ?? []).map((text) => Prisma.sql`r.labels @> ${JSON.stringify(labelsOf([text]))}::jsonb`),
+    ...(tag === undefined ? [] : [Prisma.sql`r.tags @> ${[...tag]}::text[]`]),
     ...(group === undefined ? [] : [Prisma.sql`r.concurrency_group = ${group}`]),
     ...(createdAfter === undefined ? [] : [Prisma.sql`r.created_at > ${createdAfter}::timestamptz`]),
     ...(createdBefore === undefined ? [] : [Prisma.sql`r.created_at < ${createdBefore}::timestamptz`]),
     ...(like === null
       ? []
-      : [Prisma.sql`(r.name ilike ${like} or r.id ilike ${like} or r.recipe_name ilike ${like} or r.owner ilike ${like})`]),
+      : [
+          Prisma.sql`(r.name ilike ${like} or r.id ilike ${like} or r.recipe_name ilike ${like} or r.owner ilike ${like}
+            or r.note ilike ${like} or array_to_string(r.tags, ' ') ilike ${like})`,
+        ]),
   ];
   return Prisma.join(conditions, ' and ');
 }
@@ -145,6 +151,8 @@ const pageRow = z.object({
   mapBest: z.number().nullable(),
   mapLast: z.number().nullable(),
   gpuSeconds: z.number(),
+  tags: z.array(z.string()),
+  noteLine: z.string().nullable(),
   key: z.union([z.string(), z.number(), z.date().transform((time) => time.toISOString())]).nullable(),
 });
 type PageRow = z.infer<typeof pageRow>;
@@ -181,7 +189,8 @@ async function readPage(db: Transaction, { matching, sort, after, count }: PageO
            r.origin, r.source, r.labels, r.concurrency_group as "group", r.on_newer as "onNewer",
            r.cancel_cause as "cancelCause", r.hold, ${holderColumn},
            r.created_at as "createdAt", r.started_at as "startedAt", r.finished_at as "finishedAt", r.updated_at as "updatedAt",
-           r.map_best as "mapBest", r.map_last as "mapLast", r.gpu_seconds + coalesce(live.seconds, 0)::float8 as "gpuSeconds", wanted.key
+           r.map_best as "mapBest", r.map_last as "mapLast", r.gpu_seconds + coalesce(live.seconds, 0)::float8 as "gpuSeconds",
+           r.tags, left(split_part(r.note, chr(10), 1), 200) as "noteLine", wanted.key
       from (select * from (${Prisma.join(ranges, ' union all ')}) ranges order by part, key ${direction}, id ${direction} limit ${count}) wanted
       join run r on r.id = wanted.id
       join dataset d on d.id = r.dataset_id

@@ -34,7 +34,7 @@ async function fleetStep(db: Transaction, args: StepArgs) {
   const { id, kind } = await findStepRow(db, args);
   if (!isFleetKind(kind)) {
     throw new CairnError('wrong_state', `The step ${args.name} is of the kind ${kind}: it has no shards`, {
-      details: { remedy: `Choose a step of the kind ${fleetKinds.join(' or ')}.` },
+      details: { remedy: `Choose a step of the kind ${fleetKinds.join(', ')}.` },
     });
   }
   const select = {

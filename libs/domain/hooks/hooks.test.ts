@@ -1,5 +1,12 @@
 import { posix } from 'node:path';
-import { triggerFilter } from '@cairn/contract';
+import {
+  githubPullRequest as githubPullSchema,
+  githubPush as githubPushSchema,
+  gitlabMergeRequest as gitlabMergeSchema,
+  gitlabPush as gitlabPushSchema,
+  standardDelivery as standardSchema,
+  triggerFilter,
+} from '@cairn/contract';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
@@ -79,6 +86,12 @@ describe('decisions', () => {
       { paths: ['src/**'] },
       { ...push, paths: null },
       'start: push to main; the delivery does not list every changed file, so no path is excluded',
+    ],
+    [
+      'more names and patterns than can be compared in little time',
+      { paths: Array.from({ length: 50 }, () => `${'*a'.repeat(99)}b`) },
+      { ...push, paths: Array.from({ length: 1_000 }, () => 'a'.repeat(500)) },
+      'start: push to main; its changed files are too many to be compared, so no path is excluded',
     ],
     ['a tag', { events: ['tag'], tags: ['v*'] }, { ...push, event: 'tag', branch: null, tag: 'v1' }, 'start: tag v1'],
     [
@@ -275,5 +288,18 @@ describe('deliveries', () => {
       false,
     ]);
     expect(read('standard', null, { ...sent, commit: 'main' })).toContain('commit: ');
+    expect(read('standard', null, { ...sent, ref: '' })).toBe('ref: expected the name of a branch or tag');
+  });
+
+  test.each([
+    ['commits', githubPushSchema, changed(githubPush, { commits: Array(3_000).fill(1) })],
+    ['names of files', githubPushSchema, changed(githubPush, { commits: [{ added: Array(3_000).fill(1) }] })],
+    ['labels', githubPullSchema, changedPull({ labels: Array(3_000).fill(1) })],
+    ['commits of GitLab', gitlabPushSchema, changed(gitlabPush, { commits: Array(3_000).fill(1) })],
+    ['labels of GitLab', gitlabMergeSchema, changed(merge, { labels: Array(3_000).fill(1) })],
+    ['labels of others', standardSchema, { event: 'x', repository: 'r', commit, ref: 'main', labels: Array(3_000).fill(1) }],
+    ['names of others', standardSchema, { event: 'x', repository: 'r', commit, ref: 'main', paths: Array(3_000).fill(1) }],
+  ])('with any number of wrong %s have one error: a body has room for millions', (_, schema, body) => {
+    expect(schema.safeParse(body).error?.issues).toHaveLength(1);
   });
 });

@@ -5,6 +5,7 @@ import {
   gitlabMergeRequest,
   gitlabPush,
   type HookProvider,
+  maxCommits,
   type RunSource,
   runSource,
   standardDelivery,
@@ -56,7 +57,7 @@ function readGithub(name: string, body: unknown): ReadDelivery {
         commit: push.head_commit?.id ?? push.after,
         url: push.head_commit?.url,
         commits: push.commits,
-        isComplete: push.commits.length < 2_048,
+        isComplete: push.commits.length < maxCommits,
       });
     });
   }

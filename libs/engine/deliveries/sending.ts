@@ -1,5 +1,7 @@
 import {
   CairnError,
+  cleanText,
+  firstOf,
   type OutgoingDeliveryAnswer,
   outgoingDeliveryAnswer,
   type WebhookEvent,
@@ -77,6 +79,9 @@ export type DeliveryOutcome =
   /** `target`: the receiver asked for a pause, so everything for it waits until then. */
   | { end: 'retry'; answer: OutgoingDeliveryAnswer; at: Date; pausesTarget: boolean };
 
+/** Characters of a recorded answer. */
+const maxMessage = 1_000;
+
 /** Records the outcome of a try. False when the delivery was claimed again or removed meanwhile: then nothing is recorded. */
 export async function recordDelivery(
   prisma: PrismaClient,
@@ -84,7 +89,10 @@ export async function recordDelivery(
   outcome: DeliveryOutcome,
   now: Date,
 ): Promise<boolean> {
-  const answer = JSON.stringify(outgoingDeliveryAnswer.parse(outcome.answer));
+  // A receiver's words may be in it: what cannot be stored would keep the delivery pending for ever.
+  const message = firstOf(cleanText(outcome.answer.message), maxMessage);
+  const kept = outgoingDeliveryAnswer.parse({ ...outcome.answer, message });
+  const answer = JSON.stringify(kept);
   const own = { id: BigInt(id), attempts, state: 'pending' };
   switch (outcome.end) {
     case 'delivered': {
@@ -104,7 +112,7 @@ export async function recordDelivery(
       return count > 0;
     }
     case 'retry': {
-      const data = { notBefore: outcome.at, answer: toJson(outcome.answer), failures: { increment: 1 } };
+      const data = { notBefore: outcome.at, answer: toJson(kept), failures: { increment: 1 } };
       const { count } = await prisma.delivery.updateMany({ where: own, data });
       if (count > 0 && outcome.pausesTarget) {
         const pause = { where: { id: target }, data: { pausedUntil: outcome.at } };

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import {
+  candidatesFile,
+  isFleetKind,
   partFile,
   type Recipe,
   recipe as recipeSchema,
@@ -46,6 +48,7 @@ const details: Record<StepKind, Record<string, unknown>> = {
   prepare: {
     lists: {
       clean: { rows: 10, distinct: 10, classes: 2, sha256: sha256('clean') },
+      full: { rows: 12, distinct: 12, classes: 3, sha256: sha256('full') },
       index: { rows: 9, distinct: 9, classes: null, sha256: sha256('index') },
       index_train: { rows: 19, distinct: 19, classes: 2, sha256: sha256('index_train') },
       query: { rows: 2, distinct: 2, classes: null, sha256: sha256('query') },
@@ -56,6 +59,7 @@ const details: Record<StepKind, Record<string, unknown>> = {
   export: { imageSize: 32, preprocessing: 'cairn', embeddingDim: 8, cosine: 1 },
   extract: {},
   tag: {},
+  scan: {},
   search: { queries: 2, index: 'art_index', topK: 100 },
   rerank: { queries: 2, index: 'art_index', topK: 100 },
   evaluate: { mapAt100: { kaggle: { all: 0.5 } } },
@@ -166,7 +170,10 @@ export async function openEngineHarness() {
       await engine.commitShard(attempt, 1, shard.index, {
         rows: shard.count - bad,
         rejected: bad,
-        files: kind === 'tag' ? [file(tagsFile(shard.index), attempt, content)] : partsOf(attempt, shard.index, bad > 0, content),
+        files:
+          kind === 'extract'
+            ? partsOf(attempt, shard.index, bad > 0, content)
+            : [file(kind === 'tag' ? tagsFile(shard.index) : candidatesFile(shard.index), attempt, content)],
         idsSha256: sha256(`ids of ${shard.index}`),
         seconds: { read: 0, decode: 0, infer: 0, write: 0 },
       });
@@ -177,7 +184,7 @@ export async function openEngineHarness() {
   async function play(runId: string, name: string, variant = ''): Promise<void> {
     const { kind, artifact } = await step(runId, name);
     const [attempt = ''] = await startAttempts(runId, name);
-    const isFleet = kind === 'extract' || kind === 'tag';
+    const isFleet = isFleetKind(kind);
     if (isFleet) await commitAll(attempt, 0, JSON.stringify(artifact?.memoParts), kind);
     const files = isFleet ? [] : [file(`${name}.bin`, attempt, JSON.stringify(artifact?.memoParts) + variant)];
     await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: isFleet ? {} : details[kind as StepKind] });

@@ -61,6 +61,7 @@ test.each<[string, (path: string) => Promise<void>, string]>([
   ['cut', (path) => truncate(path, 130), 'has 130 bytes instead of the 136 of 2 x 2 values'],
   ['cut in its header', (path) => truncate(path, 100), 'has a header of 128 bytes, but only 100 bytes'],
   ['longer than it says', (path) => writeFile(path, 'xx', { flag: 'a' }), 'has 138 bytes instead of the 136'],
+  ['a matrix without columns', async (path) => void (await (await createNpy(path, 0)).finish()), 'has vectors without values'],
   ['no .npy file', (path) => writeFile(path, 'something else altogether'), 'is not an .npy file'],
 ])('a file that is %s is corrupt', async (_, spoil, message) => {
   const path = await written([1, 2, 3, 4]);

@@ -5,6 +5,7 @@ import { CairnError } from '@cairn/contract';
 /** Bytes before the first row in written files: numpy requires a multiple of 64, and any shape fits into 128. */
 const HEADER_BYTES = 128;
 const MAGIC = '\x93NUMPY';
+const typeName = { float16: '<f2', float32: '<f4' } as const;
 
 export type NpyHeader = {
   type: 'float16' | 'float32';
@@ -45,7 +46,7 @@ export async function createNpy(path: string, dim: number): Promise<NpyWriter> {
       rows += values.length / dim;
     },
     async finish() {
-      await writeAll(file, encodeHeader(rows, dim), 0);
+      await writeAll(file, npyHeader({ rows, dim, type: 'float16' }), 0);
       await close();
       return { rows };
     },
@@ -80,6 +81,7 @@ export async function readNpyHeader(path: string): Promise<NpyHeader> {
       throw corrupt(`is not a matrix of float16 or float32 in C order: ${text.trim()}`);
     }
     const header = { rows: Number(shape[1]), dim: Number(shape[2]), dataOffset };
+    if (header.dim === 0) throw corrupt('has vectors without values');
     const expected = dataOffset + header.rows * header.dim * Number(type);
     const { size } = await file.stat();
     if (size !== expected) throw corrupt(`has ${size} bytes instead of the ${expected} of ${header.rows} x ${header.dim} values`);
@@ -119,8 +121,9 @@ async function readBytes(path: string, header: NpyHeader, firstRow: number, byte
   }
 }
 
-function encodeHeader(rows: number, dim: number): Uint8Array {
-  const text = `{'descr': '<f2', 'fortran_order': False, 'shape': (${rows}, ${dim}), }`;
+/** The header of a matrix in C order, version 1.0: {@link HEADER_BYTES} long, so the first row is where memory maps want it. */
+export function npyHeader({ rows, dim, type }: Pick<NpyHeader, 'rows' | 'dim' | 'type'>): Buffer {
+  const text = `{'descr': '${typeName[type]}', 'fortran_order': False, 'shape': (${rows}, ${dim}), }`;
   const header = Buffer.alloc(HEADER_BYTES, ' ');
   header.write(MAGIC, 0, 'latin1');
   header.writeUInt8(1, 6);

@@ -107,6 +107,25 @@ export async function readFeatures(
   }
 }
 
+/**
+ * The image id of each row of a feature set, as {@link readFeatures} has them, without its vectors. Throws `corrupt_artifact` for a set
+ * without ids, for another file among them, and for an id that is duplicate.
+ */
+export async function readFeatureIds(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<TableIds> {
+  const parts = await listParts(dir, 'metadata');
+  if (parts.length === 0) throw corrupt(`${featureFolders.metadata} has no parts`, dir);
+  const table = createIdTable();
+  const numbers: number[] = [];
+  const take = (id: string): void => void numbers.push(table.add(id));
+  for (const part of parts) {
+    const metadata = { path: join(dir, partFile('metadata', part)), sql: 'select image_id from read_parquet($path)' };
+    await parquet.scan(metadata, (some) => some.text('image_id').forEach(take), signal);
+  }
+  const ids = tableIds(table, Int32Array.from(numbers));
+  assertDistinct(ids, dir);
+  return ids;
+}
+
 async function listParts(dir: string, kind: FeatureFile): Promise<number[]> {
   const folder = join(dir, featureFolders[kind]);
   const names = await readdir(folder).catch((cause: unknown) => {

@@ -32,6 +32,11 @@ export async function writeSubmission({
   await wholeFile(path, (unfinished) => pipeline(Readable.from(lines()), createWriteStream(unfinished)));
 }
 
+/** Before a search of hours: throws `bad_row` for the first id that the format cannot hold. */
+export function refuseUnwritable(ids: Iterable<string>): void {
+  for (const id of ids) plain(id);
+}
+
 function plain(id: string): string {
   if (id !== '' && !/[\s,"]/.test(id)) return id;
   throw new CairnError(

@@ -3,7 +3,7 @@ import { manifestName, type Origin, originOf, type RerankSettings } from '@cairn
 import { sha256File } from '@cairn/runtime';
 import { type IdTable, idsOf } from '../features/id-table.ts';
 import { writeWhole } from '../files/whole-file.ts';
-import { writeSubmission } from '../metrics/write-submission.ts';
+import { refuseUnwritable, writeSubmission } from '../metrics/write-submission.ts';
 import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { readSolution } from '../scores/read-csv.ts';
@@ -91,6 +91,8 @@ async function searchAndWrite(
   const groundTruth = options.solution === null ? null : await readSolution(options.solution);
   const opened = await openModels(options);
   const { queryIds, indexIds, referenceIds, categories, labelsWithoutFeatures, origins } = opened;
+  refuseUnwritable(queryIds);
+  refuseUnwritable(indexIds);
   const ranked = await rerankSearch({ ...options, models: opened.models, categories });
   const matched = local === null ? null : await matchNeighbours({ ...local, neighbours: ranked, queryIds, indexIds, onProgress });
   const found = matched?.neighbours ?? ranked;

@@ -1,7 +1,5 @@
-import { writeSync } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { assertOneOrigin, CairnError, manifestName, type Origin } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
 import { type IdOrder, sortIds } from '../features/id-table.ts';
@@ -9,14 +7,19 @@ import { readFeatures, readOrigins } from '../features/read-features.ts';
 import { wholeFile, writeWhole } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { type PlacedVectors, placeFeatures } from '../rerank/placed-features.ts';
+import { type Means, writeFlatIndex, writeGraphIndex, writeMatrix, writtenType } from './index-writers.ts';
 import { type Gallery, galleryOf } from './neighbours-file.ts';
 
-/** Libraries whose index files can be written, and what kind of index each gets. */
+/** What can be written, each for the libraries that read it, and what kind of index it is. */
 export const indexLibraries = {
   /** Exact: all vectors in float32, compared by their inner product. */
   faiss: 'IndexFlatIP',
   /** Approximate: a graph (HNSW) over the vectors in float16. Its library searches it exactly too. */
   usearch: 'HNSW, inner product, float16',
+  /** For NumPy, and what maps a file into memory. */
+  npy: 'matrix',
+  /** For LanceDB: the columns image_id and vector. Its own library writes it, by {@link WriteIndexesOptions.writeLance}. */
+  lance: 'Lance dataset',
 } as const;
 export type IndexLibrary = keyof typeof indexLibraries;
 
@@ -29,6 +32,8 @@ export type WriteIndexesOptions = {
   /** The folder that gets the files. */
   out: string;
   threads: number;
+  /** Turns a matrix and the ids of its rows into a Lance dataset; required for `lance`. */
+  writeLance?: ((given: { vectors: string; ids: string; out: string }) => Promise<void>) | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: { what: string; done: number; total: number }) => void) | undefined;
 };
@@ -41,33 +46,58 @@ export type IndexFiles = {
   indexes: { model: string; file: string; library: IndexLibrary; kind: string; dim: number }[];
 };
 
-/** Vectors in memory at a time: 32 MB of 512 values. */
-const BLOCK_ROWS = 16_384;
-
 /**
- * Writes an index of each gallery for each library, `index.faiss` and `index.usearch`, with the model's name where there are several, and the
+ * Writes an index of each gallery for each library, such as `index.faiss`, with the model's name where there are several, and the
  * ids of their rows, `ids.parquet`. The vectors are the features, each in the row of its place, so equal scores are ordered as in a search.
  * Throws `bad_row`, `storage_full`.
  */
 export async function writeIndexes(options: WriteIndexesOptions): Promise<{ manifest: IndexFiles; names: string[] }> {
-  const { parquet, galleries, ids, libraries, out, threads, signal, onProgress } = options;
+  const { parquet, galleries, ids, libraries, out, threads, signal, onProgress, writeLance } = options;
+  const names = { ids: 'ids.parquet' };
+  const rows = (function* () {
+    for (const id of ids) yield [id];
+  })();
+  await wholeFile(join(out, names.ids), (path) => parquet.write({ path, columns: { image_id: 'text' }, rows }, signal));
   const indexes: IndexFiles['indexes'] = [];
   for (const { name, vectors } of galleries) {
     if (vectors.rows !== ids.length) throw new CairnError('internal', `${vectors.name} are ${vectors.rows} with ${ids.length} ids`);
     for (const library of libraries) {
       const file = `${galleries.length === 1 ? 'index' : name}.${library}`;
       const report = (done: number): void => onProgress?.({ what: `writing ${file}`, done, total: vectors.rows });
-      const write = library === 'faiss' ? writeFlatIndex : writeGraphIndex;
-      await wholeFile(join(out, file), (path) => write(path, vectors, { threads, signal, report }));
-      indexes.push({ model: name, file, library, kind: indexLibraries[library], dim: vectors.dim });
+      const means: Means = { threads, signal, report };
+      if (library === 'lance') await lanceOf(vectors, { ids: join(out, names.ids), out: join(out, file), writeLance }, means);
+      else await wholeFile(join(out, file), (path) => writers[library](path, vectors, means));
+      const kind = library === 'npy' ? `${indexLibraries.npy} of ${writtenType(vectors)}` : indexLibraries[library];
+      indexes.push({ model: name, file, library, kind, dim: vectors.dim });
     }
   }
-  const names = { ids: 'ids.parquet' };
-  const rows = (function* () {
-    for (const id of ids) yield [id];
-  })();
-  await wholeFile(join(out, names.ids), (path) => parquet.write({ path, columns: { image_id: 'text' }, rows }, signal));
-  return { manifest: { ids: names.ids, rows: ids.length, indexes }, names: [names.ids, ...indexes.map(({ file }) => file)] };
+  const files = await Promise.all(indexes.map(({ file, library }) => (library === 'lance' ? filesBelow(out, file) : [file])));
+  return { manifest: { ids: names.ids, rows: ids.length, indexes }, names: [names.ids, ...files.flat()] };
+}
+
+const writers = { faiss: writeFlatIndex, usearch: writeGraphIndex, npy: writeMatrix } as const;
+
+type LanceFiles = Pick<WriteIndexesOptions, 'writeLance' | 'out'> & { ids: string };
+
+/** By way of a matrix, which its library maps into memory. */
+async function lanceOf(vectors: PlacedVectors, { ids, out, writeLance }: LanceFiles, means: Means): Promise<void> {
+  if (writeLance === undefined) throw new CairnError('internal', `${out} was requested without its writer`);
+  const matrix = `${out}.vectors`;
+  try {
+    await wholeFile(matrix, (path) => writeMatrix(path, vectors, means));
+    await writeLance({ vectors: matrix, ids, out });
+  } finally {
+    await rm(matrix, { force: true });
+  }
+}
+
+/** The files of a folder by their names below `out`, sorted. */
+async function filesBelow(out: string, folder: string): Promise<string[]> {
+  const entries = await readdir(join(out, folder), { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => relative(out, join(parentPath, name)))
+    .sort();
 }
 
 /** `manifest.json` of the index files of one feature set. */
@@ -103,67 +133,4 @@ export async function exportIndexes({ dir, ...options }: ExportIndexesOptions): 
 export async function describeFile(out: string, name: string, signal?: AbortSignal) {
   const path = join(out, name);
   return { name, bytes: (await stat(path)).size, sha256: await sha256File(path, signal) };
-}
-
-type Means = { threads: number; signal: AbortSignal | undefined; report: (rows: number) => void };
-
-/** The vectors block by block, in the order in which they are stored. */
-async function* blocksOf(vectors: PlacedVectors, { signal, report }: Means) {
-  for (let first = 0; first < vectors.rows; first += BLOCK_ROWS) {
-    signal?.throwIfAborted();
-    const values = await vectors.read(first, BLOCK_ROWS);
-    yield { values, places: vectors.places.subarray(first, first + BLOCK_ROWS) };
-    report(Math.min(vectors.rows, first + BLOCK_ROWS));
-  }
-}
-
-/**
- * faiss' format of an IndexFlatIP (faiss/impl/index_write.cpp): a tag, the dimension (32 bits), the number of vectors, two unused numbers,
- * whether it is trained (one byte), the metric (32 bits; 0 is the inner product), the number of values, and these as float32. Vectors are
- * written where they belong as they are read, so memory does not grow with them.
- */
-async function writeFlatIndex(path: string, vectors: PlacedVectors, means: Means): Promise<void> {
-  const { dim } = vectors;
-  const rows = BigInt(vectors.rowOfPlace.length);
-  const header = Buffer.alloc(45);
-  header.write('IxFI', 0, 'latin1');
-  header.writeInt32LE(dim, 4);
-  header.writeBigInt64LE(rows, 8);
-  header.writeBigInt64LE(1n << 20n, 16);
-  header.writeBigInt64LE(1n << 20n, 24);
-  header.writeUInt8(1, 32);
-  header.writeInt32LE(0, 33);
-  header.writeBigUInt64LE(rows * BigInt(dim), 37);
-  const file = await open(path, 'w');
-  try {
-    writeAll(file.fd, header, 0);
-    for await (const { values, places } of blocksOf(vectors, means)) {
-      for (let row = 0; row < places.length; ) {
-        const place = places[row] as number;
-        let next = row + 1;
-        while (next < places.length && places[next] === place + next - row) next += 1;
-        const run = values.subarray(row * dim, next * dim);
-        writeAll(file.fd, new Uint8Array(run.buffer, run.byteOffset, run.byteLength), header.length + place * dim * 4);
-        row = next;
-      }
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-/** Synchronous: a vector of its own, where features lie in another order, is then written in microseconds. */
-function writeAll(file: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, bytes.length - done, position + done);
-}
-
-/** usearch builds its graph in memory: 2 bytes a value and about 200 for the links of each vector. A key is a place. */
-async function writeGraphIndex(path: string, vectors: PlacedVectors, means: Means): Promise<void> {
-  // By require: its module for `import` finds its library by the file of a stack frame, which is not always its own.
-  const { Index, MetricKind, ScalarKind }: typeof import('usearch') = createRequire(import.meta.url)('usearch');
-  const index = new Index(vectors.dim, MetricKind.IP, ScalarKind.F16);
-  for await (const { values, places } of blocksOf(vectors, means)) {
-    index.add(BigUint64Array.from(places, BigInt), values, means.threads);
-  }
-  index.save(path);
 }

@@ -5,7 +5,7 @@ import { deadline, processesByAttempt } from '@cairn/runtime';
 import type { Service } from '../../service/start-service.ts';
 import { startTestService } from '../start-test-service.ts';
 import type { Strike } from './strike.ts';
-import { furtherSteps, type Transition, transitionOf } from './transitions.ts';
+import { furtherSteps, scanFleet, type Transition, transitionOf } from './transitions.ts';
 
 export type PlayOptions = {
   home: string;
@@ -30,7 +30,7 @@ export type Played = {
   events: RunEvent[];
   submissionDigest: string;
   mapAt100: number;
-  /** The contents of what the steps of {@link furtherSteps} made. */
+  /** The contents of what the fleet of the search and the steps of {@link furtherSteps} made. */
   digests: Record<string, string | null>;
   /** The loss of each training step: steps and values. */
   losses: Record<string, [number[], number[]]>;
@@ -42,7 +42,7 @@ export type Played = {
 
 const runLimitMs = 300_000;
 
-/** Runs the recipe `tiny`, with {@link furtherSteps}, in its own service, strikes at each fault's transition, and waits for the end. */
+/** Runs the recipe `tiny`, searched by a fleet and with {@link furtherSteps}, in its own service, strikes at each fault's transition, and waits for the end. */
 export async function playRun(options: PlayOptions): Promise<Played> {
   const signal = deadline(options.signal, runLimitMs);
   const began = performance.now();
@@ -71,7 +71,7 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     };
     await client.addDataset({ name: 'mini', source }, { signal });
     const { recipe: tiny } = await client.getRecipe('tiny', { signal });
-    const recipe = { ...tiny, steps: { ...furtherSteps } };
+    const recipe = { ...tiny, search: { ...tiny.search, fleet: scanFleet }, steps: { ...furtherSteps } };
     const { id } = await client.submitRun({ recipe, dataset: 'mini', set: options.set }, { signal });
     const { events, missed } = await followRun(service, client, id, options, signal);
     const run = await client.getRun(id, { signal });
@@ -176,7 +176,8 @@ async function outcome(
   const submission = artifact.files.find((file) => file.name === 'submission.csv');
   const digests: Played['digests'] = {};
   for (const { name, artifact: made } of run.stepViews)
-    if (made !== null && Object.hasOwn(furtherSteps ?? {}, name)) digests[name] = (await client.getArtifact(made.id, { signal })).digest;
+    if (made !== null && (name === 'scan_index' || Object.hasOwn(furtherSteps ?? {}, name)))
+      digests[name] = (await client.getArtifact(made.id, { signal })).digest;
   const losses: Played['losses'] = {};
   for (const { name } of run.stepViews.filter((step) => step.kind === 'train')) {
     const { series } = await client.getMetrics(run.id, name, { names: 'loss' }, { signal });

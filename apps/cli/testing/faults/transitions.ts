@@ -28,9 +28,10 @@ export type Fault = Transition & { victim: Victim };
 export const nameOf = ({ victim, step, moment }: Fault): string => `${victim} at ${step}:${moment}`;
 
 /**
- * Steps that the recipe `tiny` does not have: the index is tagged by a fleet and searched with votes. Its own images are the references, the
+ * What the recipe `tiny` does not have: its index is searched by a fleet, and tagged by another and searched with votes. Its own images are the references, the
  * only ones with landmarks whose features there are.
  */
+export const scanFleet = { shards: 3, workers: 2, threads: 1, blockRows: 50_000 };
 export const furtherSteps: RecipeInput['steps'] = {
   tag_index: {
     kind: 'tag',
@@ -56,7 +57,10 @@ export const furtherSteps: RecipeInput['steps'] = {
 };
 
 const stages = ['384', '384_finetune', '512_finetune', '512_all'];
-const steps = ['prepare', ...stages, 'export', 'extract_index', 'extract_query', 'search', 'tag_index', 'rerank', 'evaluate', 'register'];
+const steps = [
+  ...['prepare', ...stages, 'export', 'extract_index', 'extract_query', 'scan_index', 'search'],
+  ...['tag_index', 'rerank', 'evaluate', 'register'],
+];
 const moments: readonly Moment[] = ['ready', 'created', 'active', 'running', 'ended', 'succeeded'];
 
 /** Every transition of the recipe `tiny` and {@link furtherSteps} in the order in which a run passes them. */

@@ -1,5 +1,6 @@
-import { recipe } from '@cairn/contract';
+import { labelSizesOf, listsDetails, recipe } from '@cairn/contract';
 import { smallRecipe } from '@cairn/engine/testing';
+import { drawImages } from '@cairn/testing/search-results';
 import { expect, test, vi } from 'vitest';
 import { accessibilityFaults } from '../../testing/accessibility.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
@@ -77,4 +78,38 @@ test('the lineage of a run goes on in the runs whose results it uses, and names 
     'upper/more lists clean: upper/lists',
     'upper/more start: base/second',
   ]);
+});
+
+test('a list tells how many images each label has, and shows some of them', async () => {
+  await drawImages(dashboard.datasets, 'train', ['aaa000']);
+  const source = { kind: 'folder', root: dashboard.datasets, metadata: dashboard.datasets, countries: null };
+  await harness.prisma.dataset.updateMany({ where: { name: 'toy' }, data: { source } });
+  const { artifactId } = await harness.step(base, 'prepare');
+  const { details } = await harness.prisma.artifact.findUniqueOrThrow({ where: { id: artifactId ?? '' } });
+  const { lists } = listsDetails.parse(details);
+  const clean = {
+    ...lists.clean,
+    labelSizes: labelSizesOf([...[1, 5, 6].map((rows) => ({ rows, labels: 1 })), { rows: 1_200, labels: 4 }], [{ label: 3, rows: 1_200 }]),
+    samples: [
+      { imageId: 'aaa000', label: 3 },
+      { imageId: 'bbb000', label: null },
+    ],
+  };
+  const data = { details: { lists: { ...lists, clean } } };
+  await harness.prisma.artifact.update({ where: { id: artifactId ?? '' }, data: { details: JSON.parse(JSON.stringify(data.details)) } });
+
+  const page = await openPage('/datasets/toy@1', { expected: [/status of 404/] });
+  await page.getByText('1 to 1,200 images a label, half of the labels have at most 1,200.').waitFor();
+  await page.getByRole('row', { name: '4 to 7 2 11' }).waitFor();
+  await page.waitForFunction(() => document.querySelector<HTMLImageElement>('img[alt="The image aaa000"]')?.naturalHeight === 90);
+  await page.getByText('The dataset toy@1 has no image bbb000').waitFor();
+  expect(
+    await accessibilityFaults(page, [
+      { colorScheme: 'light', width: 1280 },
+      { colorScheme: 'dark', width: 400 },
+    ]),
+  ).toEqual([]);
+  await page.getByLabel('List', { exact: true }).selectOption('index');
+  await page.getByText('It was prepared by an earlier release').first().waitFor();
+  expect(new URL(page.url()).search).toBe('?list=index');
 });

@@ -17,6 +17,7 @@ import { Table } from '../../parts/table.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './datasets.module.css';
+import { ListContents } from './list-contents.tsx';
 
 /** One version of a dataset: where it is, its lists, and what was made from it. */
 export function DatasetPage() {
@@ -83,6 +84,7 @@ function Dataset({ usage: { dataset, versions, lists, runs, models } }: { usage:
           <Lists lists={lists} />
         )}
       </section>
+      <ListContents dataset={reference} lists={lists} />
       <div className={classes.columns}>
         <section aria-labelledby="runs">
           <h2 id="runs">Used by {formatCount(runs.total)} runs</h2>

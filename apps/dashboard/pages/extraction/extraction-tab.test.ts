@@ -1,3 +1,9 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { partFile } from '@cairn/contract';
+import { imagePath } from '@cairn/dataset/images';
+import { openParquet } from '@cairn/retrieval/scores';
+import { sha256File } from '@cairn/runtime';
 import { plainPng } from '@cairn/testing';
 import { drawImages } from '@cairn/testing/search-results';
 import { storeSearchableModel } from '@cairn/testing/searchable-model';
@@ -83,4 +89,40 @@ test('a picture of one’s own is searched with a registered model', async () =>
     .getByLabel(/^Drop a picture here/)
     .setInputFiles({ name: 'note.txt', mimeType: 'text/plain', buffer: Buffer.from('no picture') });
   await page.getByRole('alert').getByText('The picture cannot be read: not a JPEG, PNG, WebP, GIF or TIFF file').waitFor();
+});
+
+test('a rejected image is shown with its reason, and where it cannot be shown, why', async () => {
+  await drawImages(datasets, 'index', ['torn00', 'text00']);
+  await writeFile(join(datasets, imagePath('index', 'text00')), 'no picture');
+  const source = { kind: 'folder', root: datasets, metadata: datasets, countries: null };
+  await prisma.dataset.updateMany({ where: { name: 'toy' }, data: { source } });
+  const runId = await harness.submit({ name: 'with-rejected', noReuse: true });
+  for (const step of ['prepare', 'first', 'second', 'export']) await harness.play(runId, step);
+  const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
+  await harness.commitAll(attempt, 2);
+  const parquet = await openParquet();
+  const path = join(datasets, 'rejected.parquet');
+  const rows = [
+    ['torn00', imagePath('index', 'torn00'), 'the file ends too early'],
+    ['text00', imagePath('index', 'text00'), 'not a JPEG, PNG, WebP, GIF or TIFF file'],
+  ];
+  await parquet.write({ path, columns: { image_id: 'text', path: 'text', reason: 'text' }, rows });
+  await parquet.close();
+  const name = partFile('rejected', 0);
+  const key = `staging/${attempt}/${name}`;
+  const bytes = await readFile(path);
+  await store.put(key, bytes);
+  const file = { name, key, bytes: bytes.length, sha256: await sha256File(path) };
+  const { id: stepId } = await harness.step(runId, 'extract_index');
+  await prisma.shard.update({ where: { stepId_index: { stepId, index: 0 } }, data: { files: [file] } });
+
+  const page = await openPage(`/runs/${runId}?tab=extraction&step=extract_index`, { expected: [/status of 4\d\d/] });
+  const rejected = page.getByRole('region', { name: 'Rejected images' });
+  await rejected.getByRole('listitem').filter({ hasText: 'torn00' }).getByText('the file ends too early').waitFor();
+  await page.waitForFunction(() => document.querySelector<HTMLImageElement>('img[alt="The rejected image torn00"]')?.naturalHeight === 90);
+  await rejected
+    .getByRole('listitem')
+    .filter({ hasText: 'text00' })
+    .getByText(/^The image .*text00.jpg cannot be read/)
+    .waitFor();
 });

@@ -5,6 +5,7 @@ import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Commit } from '../../parts/commit.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { LineageTree } from '../../parts/lineage-tree.tsx';
 import { formatCount, formatMap } from '../../parts/numbers.ts';
@@ -122,6 +123,7 @@ function ModelTable({ name }: { name: string | null }) {
             <th data-number>Trained for</th>
             <th>Registered</th>
             <th>Owner</th>
+            <th>Commit</th>
             <th>Run</th>
           </tr>
         </thead>
@@ -143,7 +145,7 @@ function ModelTable({ name }: { name: string | null }) {
 }
 
 function Version({ model, hasName }: { model: ModelView; hasName: boolean }) {
-  const { name, version, aliases, metrics, createdAt, owner, runId } = model;
+  const { name, version, aliases, metrics, createdAt, owner, source, runId } = model;
   const { mapAt100, mapAt100Low: low, mapAt100High: high, trainedEpochs: epochs } = metrics;
   return (
     <tr>
@@ -186,6 +188,7 @@ function Version({ model, hasName }: { model: ModelView; hasName: boolean }) {
         <Ago at={createdAt} />
       </td>
       <td>{owner}</td>
+      <td>{source === null ? <None /> : <Commit source={source} />}</td>
       <td>
         <Link to="/runs/$runId" params={{ runId }} title={runId}>
           run …{runId.slice(-6)}

@@ -1,6 +1,7 @@
 import { labelTexts, originText, type RunView } from '@cairn/contract';
 import { Link } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
+import { Commit } from '../../parts/commit.tsx';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
 import { runLooks, verdictLooks } from '../../parts/looks.ts';
 import { formatDuration, formatGpuHours, formatMap, formatShare } from '../../parts/numbers.ts';
@@ -74,7 +75,6 @@ export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) 
 /** What started it, its commit, labels and group, where it has them. */
 function contextFacts({ origin, source, labels, group }: RunView): [string, ReactNode][] {
   const texts = labelTexts(labels);
-  const commit = source === null ? '' : `${source.commit.slice(0, 12)} of ${source.repository}, ${source.ref}`;
   return [
     ...(origin.kind === 'person' ? [] : [['Started by', originText(origin)] satisfies [string, ReactNode]]),
     ...(source === null
@@ -82,21 +82,12 @@ function contextFacts({ origin, source, labels, group }: RunView): [string, Reac
       : [
           [
             source.pullRequest === null ? 'Commit' : `Pull request ${source.pullRequest}`,
-            source.url === null ? commit : <CommitLink key="commit" url={source.url} text={commit} />,
+            <Commit key="commit" source={source} />,
           ] satisfies [string, ReactNode],
         ]),
     ...(texts.length === 0 ? [] : [['Labels', <Labels key="labels" texts={texts} />] satisfies [string, ReactNode]]),
     ...(group === null ? [] : [['Group', group] satisfies [string, ReactNode]]),
   ];
-}
-
-/** The page of the code host, which learns nothing about this one. */
-function CommitLink({ url, text }: { url: string; text: string }) {
-  return (
-    <a href={url} target="_blank" rel="noopener noreferrer">
-      {text}
-    </a>
-  );
 }
 
 /** Each leads to the runs that have it. */

@@ -179,6 +179,54 @@ test('a log of 200,000 lines is read where it is looked at: few rows, few bytes,
   expect((await download).suggestedFilename()).toBe('talkative-first-1.stdout.log');
 });
 
+test('a run is tagged and annotated, found by both, and a view of them is kept for everyone and found by Ctrl+K', async () => {
+  const runId = await harness.submit({ name: 'annotated' });
+  const page = await openPage(`/runs/${runId}`, { expected: [/status of 409/] });
+  const notes = page.getByRole('region', { name: 'Notes and tags' });
+  await notes.getByLabel('Add a tag').fill('not a tag');
+  await notes.getByText(/use letters, digits/).waitFor();
+  await notes.getByLabel('Add a tag').fill('baseline');
+  await notes.getByLabel('Add a tag').press('Enter');
+  await notes.getByRole('link', { name: 'baseline' }).waitFor();
+  await notes.getByRole('button', { name: 'Write a note' }).click();
+  await notes.getByLabel('Note').fill('warmup is fixed');
+  // Another person is faster: nothing is overwritten, and what was written stays.
+  await client.annotateRun(runId, { note: 'the seed is 7' });
+  await notes.getByRole('button', { name: 'Save the note' }).click();
+  await notes.getByText('The note of annotated was changed meanwhile').waitFor();
+  await notes.getByText('the seed is 7').waitFor();
+  expect(await notes.getByLabel('Note').inputValue()).toBe('warmup is fixed');
+  await notes.getByLabel('Note').fill('the seed is 7\nwarmup is fixed');
+  await notes.getByRole('button', { name: 'I have taken it into account' }).click();
+  await notes.getByRole('button', { name: 'Save the note' }).click();
+  await notes.getByRole('button', { name: 'Change the note' }).waitFor();
+  expect((await client.getRun(runId)).note?.text).toBe('the seed is 7\nwarmup is fixed');
+
+  await notes.getByRole('link', { name: 'baseline' }).click();
+  await page.getByRole('row').filter({ hasText: 'annotated' }).waitFor();
+  await page.getByRole('button', { name: 'Views' }).click();
+  await page.getByRole('button', { name: 'Save this view' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Save this view' });
+  await dialog.getByLabel('Name').fill('our baselines');
+  await dialog.getByLabel('Everyone sees it').check();
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  expect((await client.listViews()).items).toMatchObject([{ name: 'our baselines', query: 'tag=baseline', isShared: true }]);
+
+  const { secret: token } = await client.createToken({ name: 'reader', role: 'viewer' });
+  const reader = await openPage(`/runs/${runId}`, { token });
+  await reader.getByText('warmup is fixed').waitFor();
+  expect(await reader.getByRole('button', { name: /note|Remove the tag/ }).count()).toBe(0);
+  await reader.keyboard.press('Control+k');
+  await reader.getByRole('combobox').fill('our base');
+  await reader.getByRole('option', { name: 'our baselines' }).waitFor();
+  await reader.keyboard.press('Enter');
+  await reader.waitForURL(/runs\?tag=baseline$/);
+  await reader.getByRole('button', { name: 'Views' }).click();
+  await reader.getByRole('button', { name: 'our baselines' }).waitFor();
+  expect(await reader.getByRole('button', { name: 'Remove the view our baselines' }).count()).toBe(0);
+});
+
 /** What a tab shows when it is complete. */
 const shownIn = {
   steps: 'Open the log there',

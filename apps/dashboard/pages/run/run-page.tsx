@@ -1,4 +1,4 @@
-import type { RunView, StepKind } from '@cairn/contract';
+import { fleetKinds, type RunView, type StepKind } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
@@ -12,6 +12,7 @@ import { FailureCards } from './failure-card.tsx';
 import { Judgements } from './judgements.tsx';
 import classes from './run.module.css';
 import { RunHeader } from './run-header.tsx';
+import { RunNotes } from './run-notes.tsx';
 import { type RunTab, runTabs } from './run-search.ts';
 import { StepsTab } from './steps-tab.tsx';
 
@@ -45,11 +46,12 @@ function Run({ run }: TabProps) {
   const { Content } = tabs[current];
   const has = (...kinds: StepKind[]): boolean => run.stepViews.some(({ kind }) => kinds.includes(kind));
   // A run without training stages has no curves, and one without fleets no shards.
-  const shown = runTabs.filter((tab) => (tab !== 'training' || has('train')) && (tab !== 'extraction' || has('extract', 'tag')));
+  const shown = runTabs.filter((tab) => (tab !== 'training' || has('train')) && (tab !== 'extraction' || has(...fleetKinds)));
   return (
     <>
       <RunHeader run={run} isBrief={current !== 'steps'} />
       <FailureCards run={run} isBrief={current !== 'steps'} />
+      {current === 'steps' && <RunNotes run={run} />}
       {current === 'steps' && <Judgements run={run} />}
       <nav className={classes.tabs} aria-label="Parts of the run">
         {shown.map((tab) => (

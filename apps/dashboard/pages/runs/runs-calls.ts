@@ -10,7 +10,7 @@ export function callsOf(filter: RunsFilter): { cli: string; call: Call } {
   }
   const options = [
     ...(filter.q === undefined ? [] : ['--search', quoted(filter.q)]),
-    ...(['state', 'recipe', 'owner', 'label'] as const).flatMap((key) =>
+    ...(['state', 'recipe', 'owner', 'label', 'tag'] as const).flatMap((key) =>
       (filter[key] ?? []).flatMap((value) => [`--${key}`, quoted(value)]),
     ),
     ...(given.createdAfter === undefined ? [] : ['--created-after', given.createdAfter]),

@@ -70,6 +70,8 @@ export const runColumns: Record<ColumnId, Column> = {
   dataset: { title: 'Dataset', width: '9rem', cell: (run) => <Text value={run.dataset} /> },
   owner: { title: 'Owner', width: '6.8rem', cell: (run) => <Text value={run.owner} /> },
   labels: { title: 'Labels', width: '10rem', cell: (run) => <Text value={labelTexts(run.labels).join(', ')} /> },
+  tags: { title: 'Tags', width: '9rem', cell: (run) => <Text value={run.tags.join(', ')} /> },
+  note: { title: 'Note', hint: 'Its first line', width: '14rem', cell: (run) => <Text value={run.noteLine ?? ''} /> },
   priority: { title: 'Priority', width: '5.5rem', isNumber: true, cell: (run) => formatCount(run.priority) },
 };
 

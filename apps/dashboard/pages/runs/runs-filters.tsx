@@ -1,4 +1,4 @@
-import { labelTexts, type RunListItem, runState } from '@cairn/contract';
+import { labelTexts, type RunListItem, runAges, runState } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { type ReactNode, useEffect, useRef, useState } from 'react';
@@ -11,7 +11,7 @@ import { runLooks } from '../../parts/looks.ts';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import classes from './runs.module.css';
 import { runColumns } from './runs-columns.tsx';
-import { ages, type ChangeSearch, columnIds, defaultColumns, type RunsSearch } from './runs-search.ts';
+import { type ChangeSearch, columnIds, defaultColumns, type RunsSearch } from './runs-search.ts';
 
 type Props = {
   search: RunsSearch;
@@ -37,6 +37,7 @@ export function RunsFilters({ search, narrow, change, clear, rows }: Props) {
       <RecipeChoices chosen={search.recipe ?? []} onChoose={(recipe) => narrow({ recipe })} />
       <OwnerChoices chosen={search.owner ?? []} onChoose={(owner) => narrow({ owner })} rows={rows} />
       <LabelChoices chosen={search.label ?? []} onChoose={(label) => narrow({ label })} rows={rows} />
+      <TagChoices chosen={search.tag ?? []} onChoose={(tag) => narrow({ tag })} rows={rows} />
       <AgeChoice chosen={search.age} onChoose={(age) => narrow({ age })} />
       {clear !== null && (
         <Button variant="subtle" onClick={clear} leftSection={<Icon name="cross" size={12} />}>
@@ -97,8 +98,8 @@ function SearchField({ value, onChange }: { value: string; onChange: (value: str
       type="search"
       size="xs"
       className={classes.search}
-      aria-label="Search by name, id, recipe or owner"
-      placeholder="Name, id, recipe, owner"
+      aria-label="Search by name, id, recipe, owner, tag or note"
+      placeholder="Name, id, recipe, owner, tag, note"
       maxLength={100}
       leftSection={<Icon name="search" size={14} />}
       value={text}
@@ -168,19 +169,27 @@ function LabelChoices({ chosen, onChoose, rows }: TextChoices & { rows: readonly
   );
 }
 
+/** The tags of the runs on the page; runs that have all of the chosen ones match. */
+function TagChoices({ chosen, onChoose, rows }: TextChoices & { rows: readonly RunListItem[] }) {
+  const texts = rows.flatMap(({ tags }) => tags).sort();
+  return texts.length + chosen.length === 0 ? null : (
+    <Choices title="Tags" options={withChosen(texts, chosen)} chosen={chosen} onChoose={onChoose} />
+  );
+}
+
 const withChosen = (names: readonly string[], chosen: readonly string[]): string[] => [...new Set([...names, ...chosen])];
 
 const ageIds = ['1d', '7d', '30d'] as const;
 
 function AgeChoice({ chosen, onChoose }: { chosen: RunsSearch['age']; onChoose: (age: RunsSearch['age']) => void }) {
   return (
-    <Dropdown label={chosen === undefined ? 'Created' : `Created: ${ages[chosen].label.toLowerCase()}`}>
+    <Dropdown label={chosen === undefined ? 'Created' : `Created: ${runAges[chosen].label.toLowerCase()}`}>
       <fieldset className={classes.choices}>
         <legend>Created</legend>
         {[undefined, ...ageIds].map((age) => (
           <label key={age ?? 'any'}>
             <input type="radio" name="age" checked={chosen === age} onChange={() => onChoose(age)} />
-            {age === undefined ? 'Any time' : ages[age].label}
+            {age === undefined ? 'Any time' : runAges[age].label}
           </label>
         ))}
       </fieldset>

@@ -18,6 +18,7 @@ import { filterOf, runsQuery } from './runs-query.ts';
 import { type ChangeSearch, type ChangeSelection, defaultColumns, filterKeys, maxSelected } from './runs-search.ts';
 import { RunsSelection } from './runs-selection.tsx';
 import { RunsTable } from './runs-table.tsx';
+import { RunsViews } from './runs-views.tsx';
 import { useSteadyRows } from './steady-rows.ts';
 
 const selectionOf = (ids: readonly string[]) => (ids.length === 0 ? undefined : ids.slice(0, maxSelected));
@@ -66,6 +67,7 @@ export function RunsPage() {
               Submit a run
             </Button>
           )}
+          <RunsViews search={search} />
           <CopyCall {...callsOf(filterOf(search))} />
         </div>
       </div>

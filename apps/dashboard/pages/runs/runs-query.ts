@@ -1,36 +1,30 @@
 import type { CairnClient } from '@cairn/client';
-import type { RunSort } from '@cairn/contract';
+import { runListParameters } from '@cairn/contract';
 import { keepPreviousData, queryOptions } from '@tanstack/react-query';
 import { keys } from '../../app/query-keys.ts';
-import { ages, type RunsSearch } from './runs-search.ts';
+import type { RunsSearch } from './runs-search.ts';
 
 /** Rows of a page: all of them are in the document, so few. */
 export const pageSize = 50;
-export const defaultSort: RunSort = '-createdAt';
 
-export type RunsFilter = Pick<RunsSearch, 'q' | 'state' | 'recipe' | 'owner' | 'label' | 'age' | 'sort' | 'cursor'>;
+export type RunsFilter = Pick<RunsSearch, 'q' | 'state' | 'recipe' | 'owner' | 'label' | 'tag' | 'age' | 'sort' | 'cursor'>;
 
 /** The part of the address that the api answers. */
-export const filterOf = ({ q, state, recipe, owner, label, age, sort, cursor }: RunsSearch): RunsFilter => ({
+export const filterOf = ({ q, state, recipe, owner, label, tag, age, sort, cursor }: RunsSearch): RunsFilter => ({
   q,
   state,
   recipe,
   owner,
   label,
+  tag,
   age,
   sort,
   cursor,
 });
 
 /** The parameters of GET /v1/runs. */
-export const parametersOf = ({ q, state, recipe, owner, label, age, sort = defaultSort, cursor }: RunsFilter, now: number) => ({
-  ...(q === undefined ? {} : { q }),
-  ...(state === undefined ? {} : { state }),
-  ...(recipe === undefined ? {} : { recipe }),
-  ...(owner === undefined ? {} : { owner }),
-  ...(label === undefined ? {} : { label }),
-  ...(age === undefined ? {} : { createdAfter: new Date(now - ages[age].days * 86_400_000).toISOString() }),
-  sort,
+export const parametersOf = ({ cursor, ...filter }: RunsFilter, now: number) => ({
+  ...runListParameters(filter, now),
   ...(cursor === undefined ? {} : { cursor }),
   limit: pageSize,
 });

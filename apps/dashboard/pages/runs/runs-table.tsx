@@ -1,11 +1,9 @@
-import type { RunListItem, RunSort, RunSortKey } from '@cairn/contract';
+import { defaultRunSort, type RunListItem, type RunSort, type RunSortKey } from '@cairn/contract';
 import { Link } from '@tanstack/react-router';
 import { type FocusEvent, memo } from 'react';
 import { Icon } from '../../parts/icon.tsx';
 import classes from './runs.module.css';
 import { type Column, runColumns } from './runs-columns.tsx';
-
-import { defaultSort } from './runs-query.ts';
 import type { ChangeSelection, ColumnId } from './runs-search.ts';
 
 type Props = {
@@ -23,7 +21,7 @@ type Props = {
 const nameColumn: Column = { title: 'Name', width: '14rem', sort: 'name', cell: () => null };
 
 /** The runs of one page. Its columns have fixed widths, so that what arrives moves nothing. */
-export function RunsTable({ rows, columns, sort = defaultSort, onSort, selected, onSelect, onHold, isLoading }: Props) {
+export function RunsTable({ rows, columns, sort = defaultRunSort, onSort, selected, onSelect, onHold, isLoading }: Props) {
   const shown = columns.map((id) => ({ id, ...runColumns[id] }));
   const ids = rows.map(({ id }) => id);
   const chosen = new Set(selected);

@@ -1,5 +1,6 @@
 import { Button, TextInput } from '@mantine/core';
 import { type KeyboardEvent, memo, useId, useState } from 'react';
+import { Marked } from '../../parts/marked.tsx';
 import type { SettingFault } from './recipe-text.ts';
 import { typedValue, valueText } from './recipe-text.ts';
 import type { SettingRow } from './setting-rows.ts';
@@ -135,15 +136,6 @@ const Row = memo(function Row({ row, fault, suggestions, onChange, onReset }: Ro
     </tr>
   );
 });
-
-/** A text whose names of settings and values are in backquotes. */
-function Marked({ text }: { text: string }) {
-  return text.split('`').map((part, index) => {
-    // Every second part was in backquotes. The text never changes.
-    const key = `${index}`;
-    return index % 2 === 1 ? <code key={key}>{part}</code> : part;
-  });
-}
 
 type FieldProps = { row: SettingRow; suggestions: readonly string[]; describedBy: string | undefined; onChange: Props['onChange'] };
 

@@ -7,7 +7,7 @@ import type { SettingRow } from './setting-rows.ts';
 /** Most names of a field. */
 const most = 200;
 
-/** The names that fit a setting: imported weights and registered models, and what has been trained in other runs by their ids. */
+/** The names that fit a setting: imported weights and matchers, registered models, and what has been trained in other runs by their ids. */
 export function useSuggestions(): (row: SettingRow) => readonly string[] {
   const { client } = useServices();
   const weights = useQuery({ queryKey: ['weights'], queryFn: ({ signal }) => client.listWeights({ limit: most }, { signal }) });
@@ -17,7 +17,9 @@ export function useSuggestions(): (row: SettingRow) => readonly string[] {
   return useCallback(
     ({ path }) => {
       const last = path.at(-1);
-      if (last === 'weights') return ['null', ...(weightNames ?? []).map(({ name }) => name)];
+      const isMatcher = last === 'matcher';
+      if (isMatcher || last === 'weights')
+        return ['null', ...(weightNames ?? []).flatMap(({ name, content }) => ((content === 'matcher') === isMatcher ? [name] : []))];
       if (last !== 'registered' && !(last === 'model' && path.includes('inputs'))) return none;
       return (modelNames ?? []).flatMap(({ name, version, aliases }) => [
         name,

@@ -1,0 +1,268 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { createInternalClient } from '@cairn/client';
+import { openDatabase, type PrismaClient } from '@cairn/db';
+import { attemptToken, processesByAttempt, sha256File, sleep } from '@cairn/runtime';
+import { openStore, readManifest } from '@cairn/storage';
+import { familySeconds, trainerPython, usageOf, waitFor } from '@cairn/testing';
+import { show } from '@cairn/testing/bench/quantiles';
+import { z } from 'zod';
+import { type Service, startService } from '../../../service/start-service.ts';
+import { insertRun, listDetails, type SimulatedRun, startWorkers } from './fleet-rows.ts';
+import { type PlayJob, played } from './play-job.ts';
+import { rawCommits } from './raw-commits.ts';
+
+export type SimulationSize = { ids: number; tars: number; shards: number; workers: number; perMinute: number; dim: number };
+
+const limits = { planSeconds: 5, planMiB: 1024, readMs: 50, controllerMiB: 512, finalizeSeconds: 300 } as const;
+
+/** A line of the report: what was measured beside its limit. */
+type Figure = { measured: string; limit: string };
+type Report = Record<string, Figure>;
+
+const planned = z.object({
+  images: z.number(),
+  seconds: z.number(),
+  cpuSeconds: z.number(),
+  peakMiB: z.number(),
+  runs: z.number(),
+  path: z.string(),
+});
+
+/**
+ * An extraction of `ids` images in tars by workers that compute nothing, on a real control plane with a durable database: planned, claimed,
+ * committed while the api is read, finalized. Prints each figure beside its limit.
+ */
+export async function simulate(size: SimulationSize): Promise<void> {
+  // On a disk: the database is durable, and the features of 4.9 million images are 5 GB.
+  const home = await mkdtemp(join(tmpdir(), 'cairn-bench-'));
+  const report: Report = {};
+  let service: Service | null = null;
+  try {
+    const plan = await planCollection(home, size, report);
+    service = await startControlPlane(home);
+    const { prisma, close } = openDatabase({ url: service.postgres.url, connections: 4 });
+    try {
+      await runFleet({ service, prisma, home, size, listPath: plan.path, report });
+    } finally {
+      await close();
+    }
+  } finally {
+    await service?.close();
+    await rm(home, { recursive: true, force: true });
+  }
+  console.table(report);
+}
+
+async function planCollection(home: string, { ids, tars }: SimulationSize, report: Report) {
+  const program = join(import.meta.dirname, '../../../../../libs/dataset/testing/bench/plan.ts');
+  const flags = ['--folder', home, '--rows', String(ids), '--tars', String(tars)];
+  await promisify(execFile)(process.execPath, [program, 'make', ...flags]);
+  const { stdout } = await promisify(execFile)(process.execPath, [program, 'plan', ...flags]);
+  const plan = planned.parse(JSON.parse(stdout));
+  if (plan.images !== ids) throw new Error(`the plan has ${plan.images} of the ${ids} images`);
+  report[`plan of ${ids} images in ${tars} tars: time`] = {
+    measured: `${plan.seconds.toFixed(1)} s (${plan.cpuSeconds.toFixed(1)} s of processor time)`,
+    limit: `${limits.planSeconds} s`,
+  };
+  report['its memory, peak'] = { measured: `${plan.peakMiB.toFixed(0)} MiB`, limit: `${limits.planMiB} MiB` };
+  report['runs of images of one tar in it'] = { measured: String(plan.runs), limit: String(tars) };
+  return plan;
+}
+
+/** As `cairn up` starts it, but for limits per caller: the service's own are measured. */
+async function startControlPlane(home: string): Promise<Service> {
+  const unlimited = { CAIRN_TOKEN_RATE: '0', CAIRN_ADDRESS_RATE: '0' };
+  const options = { home, port: 0, internalPort: 0, slots: 1, python: trainerPython(), env: process.env };
+  return startService(
+    { ...options, onEvent: (line) => console.log(line), signal: AbortSignal.timeout(60_000) },
+    {
+      isDurable: true,
+      arrange: (programs) => ({ ...programs, api: { ...programs.api, env: { ...programs.api.env, ...unlimited } } }),
+    },
+  );
+}
+
+type Simulation = { service: Service; prisma: PrismaClient; home: string; size: SimulationSize; listPath: string; report: Report };
+
+async function runFleet(simulation: Simulation): Promise<void> {
+  const { service, prisma, home, size, report } = simulation;
+  const run = await insertRun(prisma, size);
+  await endPrepare(simulation, run);
+  const attempts = await startWorkers(prisma, run, size.workers);
+  const workers = await startPlaying(home, {
+    ...{ internalUrl: service.internalUrl, serverKey: service.home.serverKey, storageUrl: pathToFileURL(service.home.storageDir).href },
+    ...{ folder: join(home, 'parts'), ids: size.ids, shards: size.shards, dim: size.dim, attempts, perMinute: size.perMinute },
+    paced: Math.floor((size.shards * 5) / 6),
+    reportSeconds,
+  });
+  const over = new AbortController();
+  const peaks = watchMemory(simulation, run, over.signal);
+  const before = await cpuSeconds(service);
+  const reading = new AbortController();
+  const reads = readWhile(service, run, reading.signal);
+  const { paced, free, reports } = played.parse(JSON.parse(await workers.play()));
+  const after = await cpuSeconds(service);
+  reading.abort();
+  const took = await reads;
+  const done = paced.shards + free.shards;
+  const rate = (some: { shards: number; seconds: number }) => `${Math.round((some.shards * 60) / some.seconds)} a minute`;
+  report[`${paced.shards} commits at the asked rate`] = { measured: rate(paced), limit: `${size.perMinute} a minute` };
+  report['a commit, p50 / p99'] = { measured: `${show(paced.commits, 0.5)} / ${show(paced.commits, 0.99)}`, limit: '' };
+  report['a claim, p50 / p99'] = { measured: `${show(paced.claims, 0.5)} / ${show(paced.claims, 0.99)}`, limit: '' };
+  report['a report, p50 / p99'] = { measured: `${show(reports, 0.5)} / ${show(reports, 0.99)}`, limit: '' };
+  for (const [path, times] of Object.entries(took))
+    report[`GET ${path} meanwhile, p50 / p99`] = {
+      measured: `${show(times, 0.5)} / ${show(times, 0.99)} of ${times.length}`,
+      limit: `p99 ${limits.readMs} ms`,
+    };
+  report[`${free.shards} commits without a limit`] = { measured: rate(free), limit: '' };
+  for (const [name, seconds] of Object.entries(after))
+    report[`processor time of a shard: ${name}`] = {
+      measured: `${(((seconds - (before[name] ?? 0)) * 1000) / done).toFixed(2)} ms`,
+      limit: '',
+    };
+  await finalize(simulation, run, attempts);
+  over.abort();
+  const { controller, api, finalizer } = await peaks;
+  report['memory of the controller, peak'] = { measured: `${controller.toFixed(0)} MiB`, limit: `${limits.controllerMiB} MiB` };
+  report['memory of the api and of the finalizer, peak'] = { measured: `${api.toFixed(0)} and ${finalizer.toFixed(0)} MiB`, limit: '' };
+  const raw = await rawCommits(prisma, run, attempts, Math.min(3000, size.shards));
+  report['the same writes in one statement, without the api'] = { measured: `${Math.round(raw)} a minute`, limit: '' };
+}
+
+const reportSeconds = 2;
+
+const internalClient = ({ internalUrl, home }: Service, attempt: string) =>
+  createInternalClient({
+    urls: [internalUrl],
+    attemptId: attempt,
+    generation: 1,
+    token: attemptToken(home.serverKey, attempt, 1),
+    signal: AbortSignal.timeout(600_000),
+  });
+
+/** `prepare` succeeds with the planned list; then the engine cuts the shards. */
+async function endPrepare({ service, prisma, size, listPath, report }: Simulation, run: SimulatedRun): Promise<void> {
+  const name = 'lists/index.parquet';
+  const key = `staging/${run.prepare}/${name}`;
+  const file = { name, key, bytes: (await stat(listPath)).size, sha256: await sha256File(listPath) };
+  await openStore(pathToFileURL(service.home.storageDir).href).put(key, { file: listPath });
+  const began = performance.now();
+  await internalClient(service, run.prepare).finish({ outcome: 'succeeded', files: [file], details: listDetails(size.ids) });
+  await waitFor(async () => (await prisma.shard.count({ where: { stepId: run.stepId } })) === size.shards, {
+    timeoutMs: 60_000,
+    intervalMs: 10,
+    message: 'the shards are planned',
+  });
+  const seconds = (performance.now() - began) / 1000;
+  report[`from the end of prepare to ${size.shards} shards`] = { measured: `${seconds.toFixed(2)} s`, limit: `${limits.planSeconds} s` };
+}
+
+/** The program of the workers, once it has made all parts. */
+async function startPlaying(home: string, settings: PlayJob): Promise<{ play(): Promise<string> }> {
+  const path = join(home, 'job.json');
+  await writeFile(path, JSON.stringify(settings));
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'play-workers.ts'), path], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async (): Promise<string> => {
+    const { value, done } = await lines.next();
+    if (done === true) throw new Error(`play-workers.ts ended with ${child.exitCode ?? child.signalCode}`);
+    return String(value);
+  };
+  if ((await next()) !== 'ready') throw new Error('play-workers.ts did not say that it is ready');
+  return {
+    async play() {
+      const ended = once(child, 'exit');
+      child.stdin.write('go\n');
+      const result = await next();
+      await ended;
+      return result;
+    },
+  };
+}
+
+/** The run of an observer's requests, each a tenth of a second after the one before. */
+const readEveryMs = 100;
+
+/** Milliseconds of the api's answers, by path. */
+async function readWhile({ url, token }: Service, { runId }: SimulatedRun, signal: AbortSignal): Promise<Record<string, number[]>> {
+  const step = `/v1/runs/${runId}/steps/extract_index`;
+  const paths: Record<string, string> = {
+    '/v1/runs': '/v1/runs',
+    '/v1/runs/ID': `/v1/runs/${runId}`,
+    '.../steps/NAME': step,
+    '.../shards/grid': `${step}/shards/grid`,
+    '/v1/fleet': '/v1/fleet',
+  };
+  const took: Record<string, number[]> = Object.fromEntries(Object.keys(paths).map((name) => [name, []]));
+  const pending: Promise<void>[] = [];
+  const read = async (name: string, path: string): Promise<void> => {
+    const at = performance.now();
+    const answer = await fetch(new URL(path, url), { headers: { authorization: `Bearer ${token}` } });
+    await answer.arrayBuffer();
+    if (!answer.ok) throw new Error(`GET ${path}: ${answer.status}`);
+    took[name]?.push(performance.now() - at);
+  };
+  while (!signal.aborted) {
+    for (const [name, path] of Object.entries(paths)) {
+      if (!signal.aborted) pending.push(read(name, path));
+      await sleep(readEveryMs, signal).catch(() => undefined);
+    }
+  }
+  await Promise.all(pending);
+  return took;
+}
+
+/** Processor seconds of each program so far. */
+async function cpuSeconds(service: Service): Promise<Record<string, number>> {
+  const of = (name: string) => usageOf(pidOf(service, name));
+  return {
+    api: (await of('api')).cpuSeconds,
+    controller: (await of('controller')).cpuSeconds,
+    PostgreSQL: await familySeconds(service.postgres.pid()),
+  };
+}
+
+const pidOf = ({ programs }: Service, name: string): number => programs.find((program) => program.name === name)?.pid() ?? 0;
+
+/** The peak of a process's resident memory in MiB; 0 when it has ended. */
+const peakOf = async (pid: number): Promise<number> =>
+  Number(/VmHWM:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => ''))?.[1] ?? 0) / 1024;
+
+async function watchMemory({ service, prisma }: Simulation, { stepId }: SimulatedRun, signal: AbortSignal) {
+  const peaks = { controller: 0, api: 0, finalizer: 0 };
+  while (!signal.aborted) {
+    for (const name of ['controller', 'api'] as const) peaks[name] = Math.max(peaks[name], await peakOf(pidOf(service, name)));
+    for (const { id } of await prisma.attempt.findMany({ where: { stepId, purpose: 'finalize' }, select: { id: true } }))
+      for (const { pid } of processesByAttempt().get(id) ?? []) peaks.finalizer = Math.max(peaks.finalizer, await peakOf(pid));
+    await sleep(500, signal).catch(() => undefined);
+  }
+  return peaks;
+}
+
+/** All workers end; the features are proven and put in place by an attempt of the service. */
+async function finalize({ service, prisma, size, report }: Simulation, run: SimulatedRun, attempts: readonly string[]): Promise<void> {
+  const began = performance.now();
+  for (const attempt of attempts) await internalClient(service, attempt).finish({ outcome: 'succeeded', files: [], details: {} });
+  const state = async () => (await prisma.run.findUniqueOrThrow({ where: { id: run.runId }, select: { state: true } })).state;
+  await waitFor(async () => (await state()) !== 'running', { timeoutMs: 900_000, intervalMs: 100, message: 'the features are in place' });
+  const seconds = (performance.now() - began) / 1000;
+  if ((await state()) !== 'succeeded') throw new Error(`the run ended as ${await state()}; the logs are in ${service.home.path}/logs`);
+  const step = await prisma.step.findUniqueOrThrow({ where: { id: run.stepId }, select: { artifactId: true } });
+  const store = openStore(pathToFileURL(service.home.storageDir).href);
+  const { files, details } = await readManifest(store, `features/${step.artifactId}`);
+  const proof = z.object({ rows: z.number(), countProof: z.object({ distinctIds: z.number() }) }).parse(details);
+  if (files.length !== 2 * size.shards || proof.rows !== size.ids || proof.countProof.distinctIds !== size.ids)
+    throw new Error(`the set has ${files.length} files of ${proof.rows} rows`);
+  report[`finalized: ${files.length} files of ${proof.rows} rows of ${size.dim}`] = {
+    measured: `${seconds.toFixed(1)} s`,
+    limit: `${limits.finalizeSeconds} s`,
+  };
+}

@@ -1,0 +1,224 @@
+import {
+  type DeliveryOutcome,
+  type DeliveryView,
+  deliveryOutcome,
+  filterText,
+  recipeNameOf,
+  type TriggerView,
+  triggerGroupText,
+} from '@cairn/contract';
+import { Button, NativeSelect } from '@mantine/core';
+import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query';
+import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
+import { useState } from 'react';
+import { useFollow } from '../../app/follow.ts';
+import { useMay } from '../../app/me.ts';
+import { keys } from '../../app/query-keys.ts';
+import { useServices } from '../../app/services.ts';
+import { Commit } from '../../parts/commit.tsx';
+import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
+import { CopyButton, quoted } from '../../parts/copy-call.tsx';
+import { Facts } from '../../parts/facts.tsx';
+import type { Look } from '../../parts/looks.ts';
+import { formatCount } from '../../parts/numbers.ts';
+import { Pager } from '../../parts/pager.tsx';
+import { ProblemNotice } from '../../parts/problem.tsx';
+import { StateBadge } from '../../parts/state-badge.tsx';
+import tableClasses from '../../parts/table.module.css';
+import { Table } from '../../parts/table.tsx';
+import { Ago } from '../../parts/time.tsx';
+import { useTitle } from '../../parts/title.ts';
+import classes from './automation.module.css';
+import { AutomationHeading, pageSize, pollMs } from './automation-heading.tsx';
+
+const outcomeLooks = {
+  accepted: { label: 'Accepted', icon: 'clock', colour: 'blue' },
+  started: { label: 'Started', icon: 'check', colour: 'green' },
+  ignored: { label: 'Ignored', icon: 'ban', colour: 'gray' },
+  held: { label: 'Held', icon: 'lock', colour: 'orange' },
+  failed: { label: 'Failed', icon: 'cross', colour: 'red' },
+  refused: { label: 'Refused', icon: 'warning', colour: 'red' },
+} as const satisfies Record<DeliveryOutcome, Look>;
+
+const outcomeOf = (value: string): DeliveryOutcome | undefined => deliveryOutcome.safeParse(value).data;
+
+/** A trigger, and what was delivered to it in the last week: why each started a run, or why not. */
+export function TriggerPage() {
+  const { name } = useParams({ from: '/signed-in/triggers/$name' });
+  const { cursor, outcome } = useSearch({ from: '/signed-in/triggers/$name' });
+  const navigate = useNavigate({ from: '/triggers/$name' });
+  const { client } = useServices();
+  useTitle(name);
+  useFollow('runs');
+  const trigger = useQuery({
+    queryKey: [...keys.triggers, 'one', name],
+    queryFn: ({ signal }) => client.getTrigger(name, { signal }),
+    refetchInterval: pollMs,
+  });
+  const query = { limit: pageSize, ...(outcome === undefined ? {} : { outcome }), ...(cursor === undefined ? {} : { cursor }) };
+  const deliveries = useQuery({
+    queryKey: [...keys.triggers, 'one', name, 'deliveries', query],
+    queryFn: ({ signal }) => client.listDeliveries(name, query, { signal }),
+    placeholderData: keepPreviousData,
+    refetchInterval: pollMs,
+    enabled: trigger.data !== undefined,
+  });
+  const error = trigger.error ?? deliveries.error;
+  return (
+    <>
+      <AutomationHeading
+        title={name}
+        cli={`cairn trigger deliveries ${quoted(name)}${outcome === undefined ? '' : ` --outcome ${outcome}`}`}
+        call={{ path: `/v1/triggers/${encodeURIComponent(name)}/deliveries${outcome === undefined ? '' : `?outcome=${outcome}`}` }}
+      />
+      {error !== null && <ProblemNotice error={error} onRetry={() => void Promise.all([trigger.refetch(), deliveries.refetch()])} />}
+      {trigger.data !== undefined && <TriggerFacts trigger={trigger.data} />}
+      {trigger.data !== undefined && (
+        <div className={classes.filters}>
+          <NativeSelect
+            size="xs"
+            label="Deliveries of the last week"
+            value={outcome ?? ''}
+            data={[{ value: '', label: 'all' }, ...deliveryOutcome.options.map((one) => ({ value: one, label: outcomeLooks[one].label }))]}
+            onChange={({ currentTarget: { value } }) => void navigate({ search: { outcome: outcomeOf(value) } })}
+          />
+        </div>
+      )}
+      {deliveries.data === undefined ? (
+        error === null && <p role="status">Loading …</p>
+      ) : deliveries.data.items.length === 0 ? (
+        <p className={tableClasses.empty}>
+          {outcome === undefined ? 'Nothing was delivered in the last week.' : `No delivery of the last week is ${outcome}.`}
+        </p>
+      ) : (
+        <Deliveries trigger={name} items={deliveries.data.items} />
+      )}
+      <Pager
+        cursor={cursor}
+        nextCursor={deliveries.data?.nextCursor ?? null}
+        onGo={(next) => void navigate({ search: { outcome, cursor: next } })}
+      />
+    </>
+  );
+}
+
+function TriggerFacts({ trigger }: { trigger: TriggerView }) {
+  const { provider, run, filter, owner, path, createdAt, lastDeliveryAt } = trigger;
+  const address = `${window.location.origin}${path}`;
+  return (
+    <Facts
+      className={classes.facts}
+      facts={[
+        ['From', provider],
+        ['Starts', `${recipeNameOf(run)}${run.dataset === undefined ? '' : ` on ${run.dataset}`}`],
+        ['For', filterText(filter)],
+        ['Group', triggerGroupText(trigger)],
+        ['Owner', owner],
+        ['Added', <Ago key="added" at={createdAt} />],
+        ['Last delivery', lastDeliveryAt === null ? 'never' : <Ago key="last" at={lastDeliveryAt} />],
+        [
+          'Address of deliveries',
+          <span key="address">
+            <code>{address}</code> <CopyButton text={address} />
+          </span>,
+        ],
+      ]}
+    />
+  );
+}
+
+function Deliveries({ trigger, items }: { trigger: string; items: readonly DeliveryView[] }) {
+  const mayRelease = useMay('delivery.release');
+  const [asks, setAsks] = useState<DeliveryView | null>(null);
+  return (
+    <>
+      <Table name="Table of deliveries">
+        <thead>
+          <tr>
+            <th>Received</th>
+            <th>Outcome</th>
+            <th>Why</th>
+            <th>About</th>
+            <th>Commit</th>
+            <th>Run</th>
+            <th data-number title="How often it was delivered again">
+              Repeats
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {items.map((delivery) => (
+            <tr key={delivery.id}>
+              <td>
+                <Ago at={delivery.receivedAt} />
+              </td>
+              <td>
+                <span className={classes.actions}>
+                  <StateBadge look={outcomeLooks[delivery.outcome]} />
+                  {delivery.outcome === 'held' && mayRelease && (
+                    <Button
+                      size="compact-xs"
+                      variant="default"
+                      aria-label={`Release ${delivery.subject}`}
+                      onClick={() => setAsks(delivery)}
+                    >
+                      Release …
+                    </Button>
+                  )}
+                </span>
+              </td>
+              <td className={classes.wide}>
+                {delivery.reason}
+                {delivery.releasedBy !== null && <span className={tableClasses.dim}> Released by {delivery.releasedBy}.</span>}
+              </td>
+              <td className={classes.wide} title={delivery.event}>
+                {delivery.subject}
+              </td>
+              <td>{delivery.source === null ? <span className={tableClasses.dim}>-</span> : <Commit source={delivery.source} />}</td>
+              <td>
+                {delivery.runId === null ? (
+                  <span className={tableClasses.dim}>-</span>
+                ) : (
+                  <Link to="/runs/$runId" params={{ runId: delivery.runId }} title={delivery.runId}>
+                    run …{delivery.runId.slice(-6)}
+                  </Link>
+                )}
+              </td>
+              <td data-number>{delivery.repeats === 0 ? <span className={tableClasses.dim}>-</span> : formatCount(delivery.repeats)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </Table>
+      {asks !== null && <ReleaseDialog trigger={trigger} delivery={asks} onClose={() => setAsks(null)} />}
+    </>
+  );
+}
+
+function ReleaseDialog({ trigger, delivery, onClose }: { trigger: string; delivery: DeliveryView; onClose: () => void }) {
+  const { client, queries } = useServices();
+  const release = useMutation({
+    mutationFn: () => client.releaseDelivery(trigger, delivery.id),
+    onSuccess: async () => {
+      await queries.invalidateQueries({ queryKey: keys.triggers });
+      onClose();
+    },
+  });
+  return (
+    <ConfirmDialog
+      title={`Release ${delivery.subject}?`}
+      action="Start its run"
+      isBusy={release.isPending}
+      error={release.error}
+      onConfirm={() => release.mutate()}
+      onClose={onClose}
+    >
+      <p>{delivery.reason}</p>
+      {delivery.source !== null && (
+        <p>
+          Look at the commit first: <Commit source={delivery.source} />
+        </p>
+      )}
+      <p>A run of the trigger {trigger} starts for it, in the name of the trigger’s owner.</p>
+    </ConfirmDialog>
+  );
+}
