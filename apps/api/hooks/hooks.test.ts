@@ -6,9 +6,7 @@ import { smallRecipe } from '@cairn/engine/testing';
 import { waitFor } from '@cairn/testing';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
-import { createBodyBudget } from '../routes/hooks.ts';
 import { noBounds, openTestApi } from '../testing/test-api.ts';
-import { verifyDelivery } from './verify-delivery.ts';
 
 const { call, api, prisma, harness, openReplica } = await openTestApi();
 
@@ -298,27 +296,6 @@ describe('signatures', () => {
     });
   });
 
-  test('are those that GitHub and Standard Webhooks publish', () => {
-    const secrets = ["It's a Secret to Everybody"];
-    const headers = { 'x-github-event': 'push', 'x-github-delivery': '1' };
-    const signature = 'sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17';
-    const body = Buffer.from('Hello, World!');
-    const github = { provider: 'github', headers: { ...headers, 'x-hub-signature-256': signature }, body, secrets, nowMs: 0 } as const;
-    expect(verifyDelivery(github)).toMatchObject({ key: '1', eventName: 'push' });
-    const standard = {
-      provider: 'standard',
-      headers: {
-        'webhook-id': 'msg_p5jXN8AQM9LWM0D4loKWxJek',
-        'webhook-timestamp': '1614265330',
-        'webhook-signature': 'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=',
-      },
-      body: Buffer.from('{"test": 2432232314}'),
-      secrets: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'],
-      nowMs: 1_614_265_330_000,
-    } as const;
-    expect(verifyDelivery(standard)).toMatchObject({ key: 'msg_p5jXN8AQM9LWM0D4loKWxJek' });
-  });
-
   test('of a rotated secret are accepted beside those of the new one, and secrets are shown nowhere else', async () => {
     const trigger = await addTrigger();
     const { json: rotated } = await call('submitter', 'POST', `/v1/triggers/${trigger.name}/rotate`, { body: { keepHours: 1 } });
@@ -379,25 +356,6 @@ describe('bounds', () => {
     for (let sent = 0; sent < 5; sent += 1) expect(await send('wrong')).toBe(401);
     expect(await Promise.all([1, 2, 3].map(() => send(trigger.secret)))).toEqual([200, 200, 429]);
     await waitFor(async () => (await send(trigger.secret)) === 200, { message: 'the allowance to return' });
-  });
-
-  test('bodies share a budget, of which one address gets a part', () => {
-    const budget = createBodyBudget({ totalBytes: 100, addressBytes: 60 });
-    const [first, second, idle] = [budget.open('a'), budget.open('b'), budget.open('c')];
-    first.take(25);
-    first.take(35);
-    expect(() => first.take(1)).toThrow('Other deliveries');
-    expect(() => budget.open('a').take(1)).toThrow('Other deliveries');
-    // One that has sent nothing yet keeps nobody out.
-    second.take(40);
-    expect(() => idle.take(1)).toThrow('Other deliveries');
-    first.giveBack();
-    first.giveBack();
-    expect(budget.taken()).toBe(40);
-    second.giveBack();
-    idle.take(60);
-    idle.giveBack();
-    expect(budget.taken()).toBe(0);
   });
 
   test('a trigger that could never work is refused, and only its owner or an admin changes it', async () => {
