@@ -12,7 +12,7 @@ const everything: ListName[] = ['clean', 'c2x', 'full', 'index_train', 'test', '
 const trees = { 'images/train/a/1/a/a1aaaa.jpg': 'x', 'images/index/i/1/i/i1iiii.jpg': 'x', 'images/test/q/1/q/q1qqqq.jpg': 'x' };
 
 /** Checks the hand-made collection with some files replaced (null: removed). */
-async function check(files: Record<string, string | readonly string[] | null> = {}, lists = everything): Promise<CheckedDataset> {
+async function check(files: Record<string, HandMadeFiles[string] | null> = {}, lists = everything): Promise<CheckedDataset> {
   await using folder = await testFolder();
   const { path } = folder;
   const under = (name: string, some: HandMadeFiles): HandMadeFiles =>
@@ -69,7 +69,12 @@ describe('a collection is checked', () => {
   test.each([
     ['train.csv', 'id,landmark\n', 'landmark_id', 'expected id, landmark_id'],
     ['retrieval_solution_v2.1.csv', 'id,images\n', 'Usage', 'expected id, images, Usage'],
-    ['index.csv', '', 'id', 'lacks the column id'],
+    ['index.csv', '', 'id', 'is empty: expected id'],
+    ['index.csv', 'abc\n', 'id', 'lacks the column id'],
+    ['index.csv', '\n\n', 'id', 'is without a first line that can be read'],
+    ['index.csv', Buffer.from('\ufeffid\nabc\n', 'utf16le'), 'id', 'is in UTF-16: expected id'],
+    ['index.csv', '\0i\0d\0\n', 'id', 'NUL bytes, as UTF-16 has'],
+    ['index.csv', 'PK\x03\x04', 'id', 'is a zip archive'],
     ['train_label_to_category.csv', 'landmark_id,category,supercategory\n', 'category', 'exactly the columns landmark_id, category'],
     ['train.csv', 'id,id,landmark_id\n', 'id', 'has duplicate columns'],
   ])('a wrong header of %s names the columns expected', async (file, text, column, words) => {
@@ -102,6 +107,7 @@ describe('a collection is checked', () => {
       2,
       'category',
     ],
+    ['a category with a control character', 'train_label_to_category.csv', ['landmark_id,category', '70,Al\x01pha'], 2, 'category'],
     ['a category alone', 'index_label_to_category.csv', ['landmark_id,category', '17'], 2, 'category'],
     ['text that is not UTF-8', 'index.csv', Buffer.from('id\nabc\na\xffc\n', 'latin1').toString('latin1'), 3, 'id'],
   ] as const)('%s is named by file, line and column', async (_, file, text, line, column) => {

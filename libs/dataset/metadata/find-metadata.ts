@@ -4,7 +4,7 @@ import { createFileGate, type FileGate } from '../file-gate.ts';
 import { below } from '../folders.ts';
 import type { MetadataFile, MetadataFileKey } from './files.ts';
 import { filesNeeded, labellingFiles, metadataFiles, searchLists } from './files.ts';
-import { csvFields, firstLine } from './text-lines.ts';
+import { csvFields, firstLine, otherThanText } from './text-lines.ts';
 
 /** A metadata file, plain or gzip. */
 export type FoundFile = { key: MetadataFileKey; file: MetadataFile; path: string };
@@ -90,7 +90,9 @@ export async function readHeader({ file, path }: FoundFile, copy: string, signal
   const missing = expected.filter((name) => !header.includes(name));
   const details = { file: file.name, path, expected };
   if (missing.length > 0) {
-    const message = `${path} lacks the column ${missing.join(', ')} in its first line: expected ${expected.join(', ')}, separated by commas`;
+    const other = await otherThanText(copy);
+    const lacks = `lacks the column ${missing.join(', ')} in its first line`;
+    const message = `${path} ${other === null ? lacks : `is ${other}`}: expected ${expected.join(', ')}, separated by commas, in UTF-8`;
     throw new CairnError('missing_column', message, { details: { ...details, missing } });
   }
   const repeated = expected.filter((name) => header.indexOf(name) !== header.lastIndexOf(name));

@@ -49,13 +49,15 @@ export async function loadMetadata(
 /** The limits for lines of copied files. */
 const lineLimits = `max_line_size = ${metadataLimits.lineBytes + 2}, buffer_size = ${2 * metadataLimits.lineBytes + 4}`;
 
+const separator = '\u0001';
+
 async function loadCategories(database: Database, found: TakenFile, options: LoadOptions, signal?: AbortSignal): Promise<void> {
   const table = tableOf[found.key];
   const { landmarkId, category } = categoryCells(options.categoryQuotes);
   requireCategoryColumns(found);
   try {
-    // One column with the whole line: text files do not contain the separator.
-    const lines = `read_csv(${pathLiteral(found.copy)}, header = false, skip = 1, delim = chr(1), quote = '', escape = '', auto_detect = false,
+    // One column with the whole line: text does not contain the separator.
+    const lines = `read_csv(${pathLiteral(found.copy)}, header = false, skip = 1, delim = chr(${separator.charCodeAt(0)}), quote = '', escape = '', auto_detect = false,
       ${lineLimits}, columns = {line: 'VARCHAR'})`;
     await database.run(
       `create table ${table} as select ${landmarkId} as landmark_id, ${category} as category
@@ -175,6 +177,7 @@ async function refuseBadCategories(found: TakenFile, quotes: CategoryQuotes, sig
     };
     if (text === undefined) throw bad(1, 'UTF-8 text');
     if (!new RegExp(`^${landmarkPattern}$`).test(text.split(',')[0] ?? '')) throw bad(1, 'a landmark id');
+    if (text.includes(separator)) throw bad(2, 'text without control characters');
     if (!hasCategory(text, quotes)) throw bad(2, `${prefix} and a name${quotes === 'csv' ? ', quoted if it has commas or quotes' : ''}`);
   }
 }

@@ -44,6 +44,19 @@ export async function firstLine(path: string, signal?: AbortSignal): Promise<str
   return '';
 }
 
+/** What a file without the expected first line is instead of text in UTF-8, by its first bytes; null where it is such text. */
+export async function otherThanText(path: string): Promise<string | null> {
+  for await (const chunk of fileChunks(path)) {
+    const mark = chunk.toString('latin1', 0, 4);
+    if (mark === '\xff\xfe\0\0') return 'in UTF-32';
+    if (mark.startsWith('\xff\xfe') || mark.startsWith('\xfe\xff')) return 'in UTF-16';
+    if (mark === 'PK\x03\x04') return 'a zip archive';
+    if (chunk.subarray(0, 1024).includes(0)) return 'not text in UTF-8: it has NUL bytes, as UTF-16 has';
+    return (await firstLine(path)) === '' ? 'without a first line that can be read' : null;
+  }
+  return 'empty';
+}
+
 /** A field of a CSV line that cannot be read, 1-based. */
 type FieldFault = { column: number; expected: string };
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 /** A collection's text files by path, as a test writes them down; lines are joined by LF. */
-export type HandMadeFiles = Record<string, string | readonly string[]>;
+export type HandMadeFiles = Record<string, string | Buffer | readonly string[]>;
 
 const wiki = 'http://commons.wikimedia.org/wiki/Category:';
 
@@ -16,7 +16,7 @@ export async function testFolder(): Promise<{ path: string; [Symbol.asyncDispose
 export async function writeFiles(root: string, files: HandMadeFiles): Promise<void> {
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), typeof text === 'string' ? text : `${text.join('\n')}\n`);
+    await writeFile(join(root, path), typeof text === 'string' || Buffer.isBuffer(text) ? text : `${text.join('\n')}\n`);
   }
 }
 
