@@ -34,7 +34,10 @@ export function addFeatures({ program, action }: Registrar): void {
     .option('--npy', 'writes them as one matrix for NumPy, in the type of the features, and the ids')
     .option('--lance', 'writes them as a Lance dataset of image_id and vector; needs pylance in the Python of CAIRN_PYTHON')
     .option('--threads <count>', 'CPU threads (default: as many as there are cores)', wholeNumber(1, 1024))
-    .requiredOption('--out <folder>', 'the folder to create: index.faiss, index.usearch, index.npy, index.lance, ids.parquet and manifest.json')
+    .requiredOption(
+      '--out <folder>',
+      'the folder to create: index.faiss, index.usearch, index.npy, index.lance, ids.parquet and manifest.json',
+    )
     .action(action(exportFeatures));
 }
 

@@ -9,7 +9,12 @@ const connections = 8;
  * What the database allows: the writes of a commit in one statement, without the api, on shards behind those of the simulation. Returns
  * commits a minute.
  */
-export async function rawCommits(prisma: PrismaClient, { stepId }: SimulatedRun, attempts: readonly string[], count: number): Promise<number> {
+export async function rawCommits(
+  prisma: PrismaClient,
+  { stepId }: SimulatedRun,
+  attempts: readonly string[],
+  count: number,
+): Promise<number> {
   const [{ first } = { first: 0 }] = await prisma.$queryRaw<{ first: number }[]>`
     select max("index")::int + 1 as first from shard where step_id = ${stepId}`;
   const [attempt] = attempts;
@@ -17,7 +22,12 @@ export async function rawCommits(prisma: PrismaClient, { stepId }: SimulatedRun,
     insert into shard (step_id, "index", from_row, count, state, attempt_id, lease_until, tries)
     select ${stepId}, ${first} + i, 0, 408, 'leased', ${attempt}, now() + interval '1 hour', 1 from generate_series(0, ${count}::int - 1) i`;
   const files = JSON.stringify(
-    ['embeddings', 'metadata'].map((kind) => ({ name: `${kind}/00000`, key: `staging/${attempt}/${kind}`, bytes: 418_000, sha256: '0'.repeat(64) })),
+    ['embeddings', 'metadata'].map((kind) => ({
+      name: `${kind}/00000`,
+      key: `staging/${attempt}/${kind}`,
+      bytes: 418_000,
+      sha256: '0'.repeat(64),
+    })),
   );
   const hint = JSON.stringify({ topic: `run:${stepId}`, what: 'shards' });
   const began = performance.now();
