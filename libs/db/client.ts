@@ -74,9 +74,14 @@ const deadlockRetries = 4;
  * @throws what `work` throws, after the rollback
  */
 export async function inTransaction<T>(prisma: PrismaClient, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  return retriedAfterDeadlock(() => prisma.$transaction(work, { timeout: 20_000, maxWait: 10_000 }));
+}
+
+/** For a statement that is a transaction of its own: `work` sends it. */
+export async function retriedAfterDeadlock<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await prisma.$transaction(work, { timeout: 20_000, maxWait: 10_000 });
+      return await work();
     } catch (error) {
       if (attempt > deadlockRetries || !isDeadlock(error)) throw error;
     }

@@ -137,11 +137,6 @@ const voting = recipeSchema.parse({
   register: { model: 'together' },
 });
 
-beforeAll(async () => {
-  harness = await openEngineHarness();
-  await harness.playAll(await harness.submit({ recipe: voting }));
-});
-
 /** Plays a run and returns which of its steps were not reused. */
 async function made(change: Parameters<Harness['submit']>[0]): Promise<string[]> {
   const runId = await harness.submit(change);
@@ -152,6 +147,12 @@ async function made(change: Parameters<Harness['submit']>[0]): Promise<string[]>
 }
 
 describe('a run of several models', () => {
+  beforeAll(async () => {
+    await harness.close();
+    harness = await openEngineHarness();
+    await harness.playAll(await harness.submit({ recipe: voting }));
+  });
+
   it('is planned for the four models of the submission, each with its features, and searches them together', async () => {
     const { steps } = await harness.engine.planRun(request({ recipe: 'submission', dataset: 'toy' }), ada);
     const rerank = steps.find(({ name }) => name === 'rerank');

@@ -12,6 +12,7 @@ export * from './probes.ts';
 export * from './process-record.ts';
 export * from './run-comment.ts';
 export * from './run-main.ts';
+export * from './seaweed.ts';
 export * from './secret-keys.ts';
 export * from './units.ts';
 export * from './waits.ts';

@@ -14,7 +14,7 @@ import {
   paginateListObjectsV2,
   S3Client,
 } from '@aws-sdk/client-s3';
-import { freePort, inParallel } from '@cairn/runtime';
+import { allSeaweedActions, inParallel, seaweedArguments, seaweedIdentities, seaweedSockets, takeSeaweedPorts } from '@cairn/runtime';
 import { makeRunFolder, provided, removeRunFolder } from './run-folder.ts';
 import { findInPython, nameOfPlace, type PythonPlace, serverProgram } from './server-program.ts';
 
@@ -51,6 +51,13 @@ export type TestS3 = {
 const bucket = 'cairn-test';
 const env = { AWS_ACCESS_KEY_ID: 'cairn-test', AWS_SECRET_ACCESS_KEY: 'cairn-test-secret' };
 const readerEnv = { AWS_ACCESS_KEY_ID: 'cairn-reader', AWS_SECRET_ACCESS_KEY: 'cairn-reader-secret' };
+const writer = { name: 'writer', accessKey: env.AWS_ACCESS_KEY_ID, secretKey: env.AWS_SECRET_ACCESS_KEY, actions: allSeaweedActions };
+const reader = {
+  name: 'reader',
+  accessKey: readerEnv.AWS_ACCESS_KEY_ID,
+  secretKey: readerEnv.AWS_SECRET_ACCESS_KEY,
+  actions: ['Read', 'List'],
+};
 
 /** Starts a real S3 server, SeaweedFS, on 127.0.0.1, or on every address where a host is given. It ends with `stop`, or with this process. */
 export async function startS3(options: S3Options = {}): Promise<TestS3> {
@@ -58,7 +65,7 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
   const folder = await makeRunFolder();
   const dataDir = join(folder, 'data');
   const logFile = join(folder, 'weed.log');
-  const ports = await takePorts();
+  const ports = await takeSeaweedPorts();
   const endpoint = `http://${options.host ?? '127.0.0.1'}:${ports['s3.port']}`;
   const client = new S3Client({
     endpoint,
@@ -70,7 +77,7 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
   const server = serverProgram({
     name: 'the S3 server',
     program,
-    args: serverArguments(ports, folder, options.host === undefined ? '127.0.0.1' : '0.0.0.0'),
+    args: seaweedArguments({ ports, folder, listen: options.host === undefined ? '127.0.0.1' : '0.0.0.0' }),
     place: { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, TMPDIR: folder } },
     logFile,
     // Its parts find each other one after another: it is ready when the bucket exists and an object can be written.
@@ -81,11 +88,11 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
   async function end(): Promise<void> {
     // A clean stop takes up to 16 seconds, while its parts wait for each other.
     await server.end('SIGKILL');
-    for (const socket of socketsOf(ports)) await rm(socket, { force: true });
+    for (const socket of seaweedSockets(ports)) await rm(socket, { force: true });
   }
 
   await mkdir(dataDir, { recursive: true });
-  await writeFile(join(folder, 's3.json'), JSON.stringify(identities));
+  await writeFile(join(folder, 's3.json'), seaweedIdentities([writer, reader]));
   await server.start();
   return {
     endpoint,
@@ -104,61 +111,6 @@ export async function startS3(options: S3Options = {}): Promise<TestS3> {
       await removeRunFolder(folder);
     },
   };
-}
-
-const identityOf = (name: string, keys: TestS3['env'], actions: string[]) => ({
-  name,
-  credentials: [{ accessKey: keys.AWS_ACCESS_KEY_ID, secretKey: keys.AWS_SECRET_ACCESS_KEY }],
-  actions,
-});
-const identities = {
-  identities: [identityOf('writer', env, ['Admin', 'Read', 'Write', 'List']), identityOf('reader', readerEnv, ['Read', 'List'])],
-};
-
-const portNames = ['master.port', 'volume.port', 'filer.port', 's3.port', 'admin.port'] as const;
-type Ports = Record<(typeof portNames)[number] | `${(typeof portNames)[number]}.grpc`, number>;
-
-async function takePorts(): Promise<Ports> {
-  const taken = new Set<number>();
-  while (taken.size < 2 * portNames.length) taken.add(await freePort());
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0, j = 0] = taken;
-  return {
-    'master.port': a,
-    'master.port.grpc': b,
-    'volume.port': c,
-    'volume.port.grpc': d,
-    'filer.port': e,
-    'filer.port.grpc': f,
-    's3.port': g,
-    's3.port.grpc': h,
-    'admin.port': i,
-    'admin.port.grpc': j,
-  };
-}
-
-/** Its parts also communicate by these sockets; a killed server leaves them. */
-function socketsOf(ports: Ports): string[] {
-  return portNames.map((name) => `/tmp/seaweedfs-${name.slice(0, -'.port'.length)}-grpc-${ports[`${name}.grpc`]}.sock`);
-}
-
-function serverArguments(ports: Ports, folder: string, listen: string): string[] {
-  const settings = {
-    dir: join(folder, 'data'),
-    ip: '127.0.0.1',
-    'ip.bind': listen,
-    ...ports,
-    's3.config': join(folder, 's3.json'),
-    's3.port.iceberg': 0,
-    's3.port.lance': 0,
-    's3.iam': false,
-    's3.autoCreateBucket': false,
-    'admin.ui': false,
-    webdav: false,
-    'master.volumeSizeLimitMB': 64,
-    'filer.localSocket': join(folder, 'filer.sock'),
-    's3.localSocket': join(folder, 's3.sock'),
-  };
-  return ['-logtostderr=true', 'mini', ...Object.entries(settings).map(([name, value]) => `-${name}=${value}`)];
 }
 
 async function tryWrite(client: S3Client): Promise<void> {

@@ -129,11 +129,19 @@ test('a search writes an index of each model with the ids of their rows, and so 
   expect(indexFiles).toMatchObject({ ids: 'ids.parquet', rows: 300, indexes: names.map((file) => ({ file, dim: 32 })) });
   expect(files.slice(2).map(({ name }: { name: string }) => name)).toEqual(['ids.parquet', ...names]);
 
-  const exported = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--faiss', '--out', path('exported')]);
+  const exported = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--faiss', '--npy', '--out', path('exported')]);
   expect({ code: exported.code, err: exported.err }).toEqual({ code: 0, err: '' });
   expect(exported.out).toContain('index.faiss: IndexFlatIP, 300 vectors of 32 values');
   const alone = JSON.parse(await read('exported/manifest.json'));
-  expect(alone).toMatchObject({ kind: 'index', gallery, indexFiles: { ids: 'ids.parquet', indexes: [{ file: 'index.faiss' }] } });
+  expect(alone).toMatchObject({
+    ...{ kind: 'index', gallery },
+    indexFiles: { ids: 'ids.parquet', indexes: [{ file: 'index.faiss' }, { file: 'index.npy', kind: 'matrix of float16' }] },
+  });
+  // The same rows, in float16 behind the header of NumPy, and in float32 behind that of faiss.
+  const matrix = await readNpyHeader(path('exported/index.npy'));
+  const values = new Float32Array(300 * 32);
+  await readNpyRows(path('exported/index.npy'), matrix, 0, values);
+  expect(Buffer.from(values.buffer)).toEqual((await readFile(path('exported/index.faiss'))).subarray(45));
   expect(await readFile(path('exported/index.faiss'))).toEqual(await readFile(path('indexed/M0.faiss')));
 
   const nothing = await runTestCli(['features', 'export', join(given, 'sets/M0/index'), '--out', path('none')]);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CairnError, type PlannedStep, settingPathText } from '@cairn/contract';
 import { tinyCounts } from '@cairn/mini-dataset';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { collect, wholeNumber } from '../commands/options.ts';
 import { homeOf } from '../connection.ts';
 import { exitCodesHelp } from '../exit-codes.ts';
@@ -12,9 +12,16 @@ export type DemoOptions = {
   recipe: string;
   seed: number;
   set: Record<string, unknown>;
+  /** Where artifacts are stored, and where the images are read. */
+  storage: DemoStorage;
+  images: DemoStorage;
   /** Leaves the service running at the end. */
   isKept: boolean;
 };
+
+/** A folder of the home, or a bucket of an S3 server that the demo starts. */
+export type DemoStorage = 'folder' | 's3';
+const storages: readonly DemoStorage[] = ['folder', 's3'];
 
 /**
  * The options of the demo; null when its help was requested and printed.
@@ -28,12 +35,25 @@ export function parseDemoOptions(args: readonly string[], env: Readonly<Record<s
     )
     .option('--keep', 'leaves the service running at the end, until Ctrl-C')
     .option('--seed <number>', 'seed of the generated collection', wholeNumber(0, 2 ** 31 - 1), 0)
-    .option('--home <folder>', 'where everything is stored (default: the folder demo in $CAIRN_HOME, else in ~/.local/share/cairn)')
+    .option(
+      '--home <folder>',
+      'where everything is stored (default: the folder demo, with --storage s3 demo-s3, in $CAIRN_HOME, else in ~/.local/share/cairn)',
+    )
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.512_all.epochs=1 (repeatable)', collect)
     .option(
       '--recipe <name>',
       'mini: minutes, and it learns; mini-resnet50: the same with a backbone of the reference; mini-submission: two models searched together; tiny: seconds, the same graph; or any other',
       'mini',
+    )
+    .addOption(
+      new Option('--storage <kind>', 'where artifacts are stored: a folder, or a bucket of an S3 server that the demo starts')
+        .choices(storages)
+        .default('folder'),
+    )
+    .addOption(
+      new Option('--images <kind>', 'where the images are read: a folder, or the bucket, as tars: then no program needs them on its disk')
+        .choices(storages)
+        .default('folder'),
     )
     .exitOverride()
     .configureOutput({ writeErr: () => undefined })
@@ -47,14 +67,12 @@ export function parseDemoOptions(args: readonly string[], env: Readonly<Record<s
       details: { remedy: '`npm run demo -- --help` shows the options.' },
     });
   }
-  const { keep, seed, home, set, recipe } = command.opts<{
-    keep?: true;
-    seed: number;
-    home?: string;
-    set?: string[];
-    recipe: DemoOptions['recipe'];
-  }>();
-  return { home: home ?? join(homeOf(env, undefined), 'demo'), recipe, seed, set: parseSetOptions(set ?? []), isKept: keep === true };
+  const { keep, home, set, ...rest } = command.opts<
+    Pick<DemoOptions, 'seed' | 'recipe' | 'storage' | 'images'> & { keep?: true; home?: string; set?: string[] }
+  >();
+  // A service finds its artifacts only in the storage that it made them in.
+  const name = rest.storage === 's3' ? 'demo-s3' : 'demo';
+  return { ...rest, home: home ?? join(homeOf(env, undefined), name), set: parseSetOptions(set ?? []), isKept: keep === true };
 }
 
 /** The collection that the demo makes and registers: its name, its folder and its size. Only `tiny` has its own. */

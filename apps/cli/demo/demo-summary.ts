@@ -12,6 +12,7 @@ import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatCount, formatDuration, formatPercent, formatRange, plural, secondsBetween } from '../output/units.ts';
 import { stepSign } from '../watch/step-text.ts';
+import type { DemoOptions } from './demo-options.ts';
 
 type Look = Pick<Ui, 'style' | 'glyphs'>;
 type DemoResult = {
@@ -152,10 +153,14 @@ function resultLines(steps: readonly StepView[], artifacts: DemoResult['artifact
 }
 
 /** How to look further: the commands, for a service that stays up or one that has to be started again. */
-export function furtherLines(run: RunView, options: { home: string; isKept: boolean }, { style }: Look): string[] {
+export function furtherLines(
+  run: RunView,
+  options: Pick<DemoOptions, 'home' | 'isKept' | 'storage' | 'images'>,
+  { style }: Look,
+): string[] {
   const home = `--home ${/^[\w./~-]+$/.test(options.home) ? options.home : `'${options.home.replaceAll("'", "'\\''")}'`}`;
   const commands = [
-    ...(options.isKept ? [] : [[`npx cairn ${home} up`, 'starts the service again']]),
+    ...(options.isKept ? [] : [[upCommand(options, home), 'starts the service again']]),
     [`npx cairn ${home} show ${run.name}`, 'the run, its steps and artifacts'],
     [`npx cairn ${home} logs ${run.name} ${run.stepViews.find(({ kind }) => kind === 'train')?.name ?? 'export'}`, 'the log of a step'],
     [`npx cairn ${home} models`, 'the registered models'],
@@ -170,6 +175,12 @@ export function furtherLines(run: RunView, options: { home: string; isKept: bool
       { indent: '  ' },
     ),
   ];
+}
+
+/** The bucket runs only with the demo. */
+function upCommand({ storage, images }: Pick<DemoOptions, 'storage' | 'images'>, home: string): string {
+  if (storage === 'folder' && images === 'folder') return `npx cairn ${home} up`;
+  return `npm run demo -- ${home} --storage ${storage} --images ${images} --keep`;
 }
 
 /** How to compare the last two evaluations of a run with several. */

@@ -1,8 +1,12 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { aRun, aStep, idFor } from '@cairn/client/testing';
 import { type ArtifactView, type Comparison, type StepView, stepSettings } from '@cairn/contract';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { createStyle, glyphsFor } from '../output/style.ts';
-import { type DemoPlan, missingRequirements } from './demo-options.ts';
+import { requireSameStorage } from './demo-bucket.ts';
+import { type DemoPlan, missingRequirements, parseDemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines, type SearchedTogether, searchedTogether } from './demo-summary.ts';
 
 const look = { style: createStyle(false), glyphs: glyphsFor({ LANG: 'C.UTF-8' }), now: new Date('2026-01-02T03:10:00Z') };
@@ -156,10 +160,31 @@ test('when some were reused it says how many', () => {
   );
 });
 
+const inFolders = { storage: 'folder', images: 'folder' } as const;
+
 test('the suggested commands name the home, quoted where necessary, and start the service when it is down', () => {
-  const lines = furtherLines(aRun(), { home: "/tmp/it's here", isKept: false }, look).join('\n');
+  const lines = furtherLines(aRun(), { ...inFolders, home: "/tmp/it's here", isKept: false }, look).join('\n');
   expect(lines).toContain(`npx cairn --home '/tmp/it'\\''s here' up`);
-  expect(furtherLines(aRun(), { home: '/tmp/demo', isKept: true }, look).join('\n')).not.toContain(' up');
+  expect(furtherLines(aRun(), { ...inFolders, home: '/tmp/demo', isKept: true }, look).join('\n')).not.toContain(' up');
+  const onBucket = furtherLines(aRun(), { storage: 's3', images: 'folder', home: '/tmp/demo', isKept: false }, look).join('\n');
+  expect(onBucket).toContain('npm run demo -- --home /tmp/demo --storage s3 --images folder --keep');
+});
+
+test('a demo on a bucket has a home of its own, unless one is given, and keeps the storage of its artifacts', async () => {
+  const homeOf = (...args: string[]) => parseDemoOptions(args, { CAIRN_HOME: '/c' })?.home;
+  expect([homeOf(), homeOf('--images', 's3'), homeOf('--storage', 's3'), homeOf('--storage', 's3', '--home', '/d')]).toEqual([
+    ...['/c/demo', '/c/demo', '/c/demo-s3', '/d'],
+  ]);
+  expect(() => parseDemoOptions(['--storage', 'tape'], {})).toThrow(/tape/);
+  const home = await mkdtemp(join(tmpdir(), 'cairn-demo-'));
+  onTestFinished(() => rm(home, { recursive: true }));
+  await requireSameStorage(home, 's3');
+  await requireSameStorage(home, 's3');
+  await expect(requireSameStorage(home, 'folder')).rejects.toMatchObject({
+    code: 'wrong_state',
+    message: `The artifacts of ${home} are in a bucket`,
+    details: { remedy: expect.stringContaining('--storage s3') },
+  });
 });
 
 const place = { slots: 2, home: '/demo' };

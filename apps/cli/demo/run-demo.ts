@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type CairnClient, createClient } from '@cairn/client';
-import { CairnError, isCairnError, type RunView } from '@cairn/contract';
+import { CairnError, type ImageSource, isCairnError, type RunView } from '@cairn/contract';
+import { openStore } from '@cairn/storage';
 import { makeMini } from '../commands/mini.ts';
 import { artifactsOf } from '../commands/show.ts';
 import { serviceLines, stopService, untilInterrupted } from '../commands/up.ts';
@@ -11,10 +12,11 @@ import { visibleLogLine, visibleText } from '../output/visible-text.ts';
 import { type Service, startService } from '../service/start-service.ts';
 import { failureText } from '../watch/run-lines.ts';
 import { showRun } from '../watch/show-run.ts';
+import { allowDatasets, type DemoBucket, requireSameStorage, startDemoBucket, uploadCollection } from './demo-bucket.ts';
 import { type DemoOptions, demoDataset, missingRequirements, parseDemoOptions } from './demo-options.ts';
 import { demoSummary, furtherLines, rerankGains } from './demo-summary.ts';
 
-type DemoContext = { ui: Ui; env: Readonly<Record<string, string | undefined>>; signal: AbortSignal; now: () => Date };
+type DemoContext = { ui: Ui; env: NodeJS.ProcessEnv; signal: AbortSignal; now: () => Date };
 
 /** Slots of the pool: the recipes made for the demo train with two ranks. */
 const slots = 2;
@@ -28,13 +30,52 @@ async function runDemo(options: DemoOptions, context: DemoContext): Promise<numb
   const began = performance.now();
   const seconds = (): number => (performance.now() - began) / 1000;
   const dataset = demoDataset(options);
+  await requireSameStorage(options.home, options.storage);
   await makeMini({ ...dataset, ui, signal });
+  const bucket = await openBucket(options, context);
+  try {
+    const source = await sourceOf(dataset, { ...options, bucket }, context);
+    return await runOnService({ ...options, bucket, dataset, source }, context, seconds);
+  } finally {
+    await bucket?.close();
+  }
+}
+
+type Place = DemoOptions & { bucket: DemoBucket | null };
+
+async function openBucket({ home, storage, images }: DemoOptions, { ui, env, signal }: DemoContext): Promise<DemoBucket | null> {
+  if (storage === 'folder' && images === 'folder') return null;
+  const bucket = await startDemoBucket({ home, python: env.CAIRN_PYTHON ?? '', signal });
+  // Of this process and of the programs that it starts: what else the user has of credentials is for other servers.
+  for (const name of ['AWS_SESSION_TOKEN', 'AWS_PROFILE', 'AWS_ENDPOINT_URL']) delete env[name];
+  Object.assign(env, bucket.env);
+  // The first write creates it.
+  await openStore(bucket.url('')).put('ready', 'ready\n', { signal });
+  ui.line(`S3 server with the bucket ${ui.style.bold('cairn-demo')} at ${ui.style.dim(bucket.url(''))}`);
+  return bucket;
+}
+
+/** Where the service finds the collection. */
+async function sourceOf({ out }: DemoDataset, { images, bucket }: Place, { ui, signal }: DemoContext): Promise<ImageSource> {
+  if (images === 'folder' || bucket === null)
+    return { kind: 'folder', root: join(out, 'images'), metadata: join(out, 'metadata'), countries: join(out, 'countries') };
+  const root = await uploadCollection(bucket, out, signal);
+  ui.line(`the images are in tars at ${ui.style.bold(root)}`);
+  return { kind: 'tars', root, metadata: `${root}/metadata`, countries: `${root}/countries` };
+}
+
+type Prepared = Place & { dataset: DemoDataset; source: ImageSource };
+
+async function runOnService(options: Prepared, context: DemoContext, seconds: () => number): Promise<number> {
+  const { ui, signal } = context;
+  const { dataset, source, bucket } = options;
   const service = await startDemoService(options, context);
   try {
+    if (bucket !== null) await allowDatasets(bucket, service.home.datasetRootsFile);
     ui.line(`Cairn is up at ${ui.style.bold(service.url)}  ${ui.style.dim(`${formatDuration(seconds())} since the start`)}`);
     if (service.dashboard !== null) ui.line(`Dashboard: ${ui.style.bold(service.dashboard)}`);
     const client = createClient({ url: service.url, token: service.token, readText: visibleText });
-    const run = await submitDemo(client, dataset, options, context);
+    const run = await submitDemo(client, { name: dataset.name, source }, options, context);
     const code = exitCodeOfRun(run);
     if (code === exitCodes.ok.code) {
       const artifacts = await artifactsOf(client, run, signal);
@@ -43,7 +84,7 @@ async function runDemo(options: DemoOptions, context: DemoContext): Promise<numb
     } else {
       await printFailure(client, run, { ui, signal });
     }
-    for (const line of furtherLines(run, { home: options.home, isKept: options.isKept }, ui)) ui.line(line);
+    for (const line of furtherLines(run, options, ui)) ui.line(line);
     if (!options.isKept) return code;
     ui.line('');
     for (const line of serviceLines(service, ui)) ui.line(line);
@@ -56,7 +97,8 @@ async function runDemo(options: DemoOptions, context: DemoContext): Promise<numb
 }
 
 /** On the usual ports if they are free: then the address is the one in the documentation. */
-async function startDemoService(options: DemoOptions, { ui, env, signal }: DemoContext): Promise<Service> {
+async function startDemoService(options: Place, { ui, env, signal }: DemoContext): Promise<Service> {
+  const { storage, bucket } = options;
   const start = (port: number, internalPort: number): Promise<Service> =>
     startService({
       home: options.home,
@@ -65,6 +107,7 @@ async function startDemoService(options: DemoOptions, { ui, env, signal }: DemoC
       slots,
       python: env.CAIRN_PYTHON,
       env,
+      ...(storage === 's3' && bucket !== null ? { storageUrl: bucket.url('storage') } : {}),
       onEvent: (line) => ui.note(ui.style.warn(line)),
       signal,
     });
@@ -81,11 +124,10 @@ type DemoDataset = ReturnType<typeof demoDataset>;
 
 async function submitDemo(
   client: CairnClient,
-  { name, out }: DemoDataset,
+  { name, source }: { name: string; source: ImageSource },
   options: DemoOptions,
   { ui, signal, now }: DemoContext,
 ): Promise<RunView> {
-  const source = { kind: 'folder' as const, root: join(out, 'images'), metadata: join(out, 'metadata'), countries: join(out, 'countries') };
   const dataset = await client.addDataset({ name, source }, { signal });
   const submission = { recipe: options.recipe, dataset: `${dataset.name}@${dataset.version}`, set: options.set };
   const missing = missingRequirements(await client.planRun(submission, { signal }), { slots, home: options.home });

@@ -18,6 +18,8 @@ export type ServiceOptions = {
   slots: number;
   /** The trainer's Python interpreter. */
   python: string | undefined;
+  /** Where objects are stored; by default in the home folder. */
+  storageUrl?: string;
   /** Environment of the programs in addition to the service's: PATH, HOME, LANG and the like. */
   env: Readonly<Record<string, string | undefined>>;
   /** Called with one line about an event, such as a program that ended and is restarted. */
@@ -66,7 +68,7 @@ const root = join(import.meta.dirname, '..', '..', '..');
 
 /**
  * Starts the whole of Cairn on this machine: PostgreSQL, the migrations, api, controller and a worker, each as a separate
- * program that is restarted when it ends. Objects are stored below the home folder. Resolves when the API is ready.
+ * program that is restarted when it ends. Resolves when the API is ready.
  *
  * @throws CairnError `wrong_state` when another process runs the home, `port_in_use`, `invalid_configuration` (the Python
  *   interpreter), `program_failed` with the end of the program's log
@@ -177,7 +179,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
     // With the compile cache, programs start in half the time.
     NODE_COMPILE_CACHE: join(home.path, 'compile-cache'),
     ...outerEnvironment(options.env),
-    CAIRN_STORAGE_URL: pathToFileURL(home.storageDir).href,
+    CAIRN_STORAGE_URL: options.storageUrl ?? pathToFileURL(home.storageDir).href,
     CAIRN_SERVER_KEY: home.serverKey,
     CAIRN_DATASET_ROOTS_FILE: home.datasetRootsFile,
   };

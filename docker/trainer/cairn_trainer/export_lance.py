@@ -49,7 +49,7 @@ def export_lance(vectors: Path, ids: Path, out: Path) -> dict[str, Any]:
 
     def batches() -> Iterator[pa.RecordBatch]:
         row = 0
-        for batch in table.iter_batches(_BATCH_ROWS, [_ID]):
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=[_ID]):
             flat = pa.array(np.asarray(values[row : row + len(batch)]).reshape(-1))
             row += len(batch)
             yield pa.record_batch([batch.column(0).cast(pa.string()), pa.FixedSizeListArray.from_arrays(flat, dim)], schema=schema)

@@ -213,7 +213,7 @@ async function readSteps(db: Transaction, runs: readonly PageRow[], admission: A
       ...{ id: true, runId: true, name: true, state: true, progress: true, failure: true, shardsTotal: true, shardsCommitted: true },
     },
   });
-  const liveRuns = new Set(runs.filter(({ state }) => workingRunStates.includes(state)).map((run) => run.id));
+  const liveRuns = new Set(runs.filter(({ state }) => workingRunStates.some((working) => working === state)).map((run) => run.id));
   const waits = rows.some((step) => step.state === 'ready' && liveRuns.has(step.runId)) ? (await admission()).reasons : null;
   const steps = rows.map((step) => ({
     runId: step.runId,

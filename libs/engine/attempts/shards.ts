@@ -1,15 +1,28 @@
-import { CairnError, type ClaimRequest, type Hint, type ShardClaim, type ShardCommit, stepKind } from '@cairn/contract';
-import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
+import { CairnError, type ClaimRequest, type Hint, type ShardClaim, type ShardCommit, type StepKind, stepKind } from '@cairn/contract';
+import { hintChannel, inTransaction, liveAttempts, Prisma, retriedAfterDeadlock, type Transaction } from '@cairn/db';
 import { stepKinds } from '@cairn/domain';
-import { toJson } from '../columns.ts';
+import { z } from 'zod';
+import { states } from '../columns.ts';
 import type { EngineContext } from '../engine.ts';
 import { settleRun } from '../with-run.ts';
-import { liveAttempt, refuseForeignFiles } from './spec.ts';
+import { liveAttempt, noAttempt, refuseForeignFiles, requireLive } from './spec.ts';
+
+// Thousands of workers claim and commit: each is one statement, which is a transaction of its own.
 
 /** A worker that got no shard asks again after this long. */
 const retryAfterSeconds = 1;
 
-type ClaimedRow = { index: number; from_row: number; count: number; tries: number };
+/** The attempt that asked, with which every statement here begins. */
+const asker = { id: z.string(), generation: z.number().int(), state: states.attempt };
+
+const claimedRow = z.object({
+  ...asker,
+  index: z.number().int().nullable(),
+  from: z.number().int().nullable(),
+  count: z.number().int().nullable(),
+  tries: z.number().int().nullable(),
+  isOpen: z.boolean(),
+});
 
 /**
  * Leases the next shard to a worker that holds those in `holding`: first one that is already leased to its attempt, which does not count as
@@ -22,28 +35,53 @@ export async function claimShard(
   generation: number,
   { holding }: ClaimRequest,
 ): Promise<ShardClaim> {
-  const attempt = await liveAttempt(ctx.prisma, attemptId, generation);
-  const { stepId, runId } = attempt;
-  if (attempt.state === 'stopping') return { shard: null, done: false, retryAfterSeconds };
-  return inTransaction(ctx.prisma, async (tx) => {
-    const rows = await tx.$queryRaw<ClaimedRow[]>`
-      update shard set state = 'leased', attempt_id = ${attemptId}, tries = tries + (attempt_id is distinct from ${attemptId})::int,
-        lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds})
-      where (step_id, "index") = (
-        select s.step_id, s."index" from shard s left join attempt a on a.id = s.attempt_id
-        where s.step_id = ${stepId} and s."index" <> all(${holding}::int[])
-          and (s.state = 'pending' or (s.state = 'leased' and (s.attempt_id = ${attemptId} or (s.lease_until < now() and a.contact = 'silent'))))
-        order by (s.attempt_id = ${attemptId}) is true desc, s."index" limit 1 for update of s skip locked)
-      returning "index", from_row, count, tries`;
-    const row = rows[0];
-    if (row) {
-      await shardHint(tx, runId, stepId);
-      return { shard: { index: row.index, from: row.from_row, count: row.count, tries: row.tries }, done: false, retryAfterSeconds };
-    }
-    const open = await tx.shard.count({ where: { stepId, state: { in: ['pending', 'leased'] } } });
-    return { shard: null, done: open === 0, retryAfterSeconds };
-  });
+  const rows = await retriedAfterDeadlock(
+    () => ctx.prisma.$queryRaw`
+      with live as (select id, run_id, step_id, generation, state from attempt where id = ${attemptId}),
+        taker as (select * from live where generation = ${generation} and state in ${liveAttempts} and state <> 'stopping'),
+        own as (
+          select step_id, "index" from shard
+           where attempt_id = (select id from taker) and state = 'leased' and step_id = (select step_id from taker)
+             and "index" <> all(${holding}::int[])
+           order by "index" limit 1 for update skip locked),
+        free as (
+          select step_id, "index" from shard s
+           where step_id = (select step_id from taker) and not exists (select from own)
+             and (state = 'pending' or (state = 'leased' and lease_until < now() and attempt_id <> (select id from taker)
+               and (select contact from attempt a where a.id = s.attempt_id) = 'silent'))
+           order by "index" limit 1 for update of s skip locked),
+        leased as (
+          update shard s set state = 'leased', attempt_id = ${attemptId}, tries = tries + (s.attempt_id is distinct from ${attemptId})::int,
+            lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds})
+          from (select * from own union all select * from free) next
+          where s.step_id = next.step_id and s."index" = next."index"
+          returning s."index", s.from_row, s.count, s.tries),
+        told as (select pg_notify(${hintChannel}, ${hintOf}) from leased, live)
+      select live.id, live.generation, live.state, leased."index", leased.from_row as "from", leased.count, leased.tries,
+        exists (select from shard where step_id = live.step_id and state in ('pending', 'leased')) as "isOpen", (select count(*)::int from told) as told
+        from live left join leased on true`,
+  );
+  const [row] = z.array(claimedRow).parse(rows);
+  if (row === undefined) throw noAttempt(attemptId);
+  requireLive(row, generation);
+  const { index, from, count, tries } = row;
+  if (index !== null && from !== null && count !== null && tries !== null)
+    return { shard: { index, from, count, tries }, done: false, retryAfterSeconds };
+  return { shard: null, done: !row.isOpen && row.state !== 'stopping', retryAfterSeconds };
 }
+
+/** {@link Hint} of a change to the shards of `live`, as JSON. */
+const hintOf = Prisma.sql`json_build_object('topic', 'run:' || live.run_id, 'runId', live.run_id, 'stepId', live.step_id, 'what', 'shards')::text`;
+
+const committedRow = z.object({
+  ...asker,
+  runId: z.string(),
+  stepId: z.string(),
+  /** Of the shard before the commit; null where there is none. */
+  shard: z.object({ count: z.number().int(), state: z.string(), attemptId: z.string().nullable(), kind: stepKind }).nullable(),
+  /** Whether it was the last; null where nothing was committed. */
+  isLast: z.boolean().nullable(),
+});
 
 /**
  * Commits a shard: counted on the step by one atomic update, so that a commit of one of 5,000 shards does not lock the run; the last one
@@ -59,56 +97,78 @@ export async function commitShard(
   index: number,
   commit: ShardCommit,
 ): Promise<void> {
-  const { stepId, runId } = await liveAttempt(ctx.prisma, attemptId, generation);
   refuseForeignFiles(attemptId, commit.files);
-  const whole = await inTransaction(ctx.prisma, async (tx) => {
-    const shard = await tx.shard.findUnique({ where: { stepId_index: { stepId, index } }, include: { step: { select: { kind: true } } } });
-    if (!shard) throw new CairnError('not_found', `step ${stepId} has no shard ${index}`);
-    if (shard.state === 'committed' && shard.attemptId === attemptId) return false;
-    if (commit.rows + commit.rejected !== shard.count) {
-      throw new CairnError(
-        'invalid_request',
-        `shard ${index} has ${shard.count} images, but ${commit.rows} rows and ${commit.rejected} rejected images were committed`,
-      );
-    }
-    if (commit.idsSha256 !== null) refuseOtherFiles(shard.step.kind, index, commit);
-    const { count } = await tx.shard.updateMany({
-      where: { stepId, index, attemptId, state: 'leased' },
-      data: {
-        state: 'committed',
-        leaseUntil: null,
-        rows: commit.rows,
-        rejected: commit.rejected,
-        files: toJson(commit.files),
-        idsSha256: commit.idsSha256,
-        seconds: commit.seconds,
-        committedAt: new Date(),
-      },
-    });
-    if (count === 0) throw new CairnError('lease_lost', `shard ${index} of step ${stepId} is no longer leased to attempt ${attemptId}`);
-    const step = await tx.step.update({
-      where: { id: stepId },
-      data: { shardsCommitted: { increment: 1 }, rows: { increment: commit.rows }, rejected: { increment: commit.rejected } },
-      select: { shardsCommitted: true, shardsTotal: true },
-    });
-    await tx.attempt.update({ where: { id: attemptId }, data: { keptAt: new Date() }, select: { id: true } });
-    await shardHint(tx, runId, stepId);
-    return step.shardsCommitted === step.shardsTotal;
-  });
-  if (whole) await settleRun(ctx, runId);
+  const { rows: features, rejected, files, idsSha256, seconds } = commit;
+  const kinds = stepKind.options.filter((kind) => idsSha256 === null || hasFilesOf(kind, index, commit));
+  const rows = await retriedAfterDeadlock(
+    () => ctx.prisma.$queryRaw`
+      with live as (select id, run_id, step_id, generation, state from attempt where id = ${attemptId}),
+        held as (
+          select s.count, s.state, s.attempt_id, t.kind from live join shard s on s.step_id = live.step_id and s."index" = ${index}
+            join step t on t.id = live.step_id),
+        kept as (
+          update attempt a set kept_at = now() from live, held
+           where a.id = live.id and a.generation = ${generation} and a.state in ${liveAttempts} and held.state = 'leased'
+             and held.attempt_id = live.id and held.count = ${features + rejected} and held.kind = any(${kinds}::text[])
+          returning a.id, live.step_id),
+        done as (
+          update shard s set state = 'committed', lease_until = null, rows = ${features}, rejected = ${rejected},
+            files = ${JSON.stringify(files)}::jsonb, ids_sha256 = ${idsSha256}, seconds = ${JSON.stringify(seconds)}::jsonb, committed_at = now()
+          from kept
+          where s.step_id = kept.step_id and s."index" = ${index} and s.attempt_id = kept.id and s.state = 'leased'
+          returning s.step_id),
+        counted as (
+          update step t set shards_committed = t.shards_committed + 1, rows = t.rows + ${features}, rejected = t.rejected + ${rejected}
+          from done where t.id = done.step_id
+          returning t.shards_committed = t.shards_total as is_last),
+        told as (select pg_notify(${hintChannel}, ${hintOf}) from counted, live)
+      select live.id, live.generation, live.state, live.run_id as "runId", live.step_id as "stepId", counted.is_last as "isLast",
+        (select json_build_object('count', count, 'state', state, 'attemptId', attempt_id, 'kind', kind) from held) as shard,
+        (select count(*)::int from told) as told
+        from live left join counted on true`,
+  );
+  const [row] = z.array(committedRow).parse(rows);
+  if (row === undefined) throw noAttempt(attemptId);
+  requireLive(row, generation);
+  if (row.isLast === null) refuseCommit(row, { attemptId, index, commit });
+  if (row.isLast === true) await settleRun(ctx, row.runId);
+}
+
+/** Why nothing was committed; nothing where the same commit was made before. */
+function refuseCommit(
+  { stepId, shard }: z.infer<typeof committedRow>,
+  { attemptId, index, commit }: { attemptId: string; index: number; commit: ShardCommit },
+): void {
+  if (shard === null) throw new CairnError('not_found', `step ${stepId} has no shard ${index}`);
+  if (shard.state === 'committed' && shard.attemptId === attemptId) return;
+  const { rows, rejected, idsSha256 } = commit;
+  if (rows + rejected !== shard.count) {
+    throw new CairnError(
+      'invalid_request',
+      `shard ${index} has ${shard.count} images, but ${rows} rows and ${rejected} rejected images were committed`,
+    );
+  }
+  if (idsSha256 !== null) refuseOtherFiles(shard.kind, index, commit);
+  throw new CairnError('lease_lost', `shard ${index} of step ${stepId} is no longer leased to attempt ${attemptId}`);
+}
+
+const namesOf = ({ files }: ShardCommit): string[] => files.map(({ name }) => name).sort();
+const wantedOf = (kind: StepKind, index: number, rejected: number): string[] => stepKinds[kind].fleet?.files(index, rejected) ?? [];
+
+function hasFilesOf(kind: StepKind, index: number, commit: ShardCommit): boolean {
+  return namesOf(commit).join() === wantedOf(kind, index, commit.rejected).join();
 }
 
 /**
  * A file of another shard would replace it in the artifact. A worker of the previous release also sends a file for zero rejected images.
  */
-function refuseOtherFiles(kind: string, index: number, { rejected, files }: ShardCommit): void {
-  const wanted = stepKinds[stepKind.parse(kind)].fleet?.files(index, rejected) ?? [];
-  const names = files.map(({ name }) => name).sort();
-  if (names.join() !== wanted.join())
-    throw new CairnError(
-      'invalid_request',
-      `shard ${index} was committed with ${names.join(', ') || 'no files'}; expected ${wanted.join(', ')}`,
-    );
+function refuseOtherFiles(kind: StepKind, index: number, commit: ShardCommit): void {
+  if (hasFilesOf(kind, index, commit)) return;
+  const wanted = wantedOf(kind, index, commit.rejected);
+  throw new CairnError(
+    'invalid_request',
+    `shard ${index} was committed with ${namesOf(commit).join(', ') || 'no files'}; expected ${wanted.join(', ')}`,
+  );
 }
 
 /** Releases the lease of an unfinished shard. */

@@ -1,5 +1,6 @@
 import {
   type AttemptSpec,
+  type AttemptState,
   agreedProtocol,
   attemptSpec as attemptSpecSchema,
   CairnError,
@@ -144,18 +145,24 @@ export function refuseForeignKey(attemptId: string, key: string): void {
  */
 export async function liveAttempt(db: PrismaClient | Transaction, attemptId: string, generation: number) {
   const attempt = await attemptNow(db, attemptId);
-  const { state } = attempt;
-  if (attempt.generation !== generation) throw superseded(attemptId, `generation ${generation} was replaced by ${attempt.generation}`);
-  if (!isLiveAttempt(state)) throw superseded(attemptId, `it is ${state}`);
+  requireLive(attempt, generation);
   return attempt;
+}
+
+/** @throws CairnError `superseded` as {@link liveAttempt} */
+export function requireLive({ id, ...attempt }: { id: string; generation: number; state: AttemptState }, generation: number): void {
+  if (attempt.generation !== generation) throw superseded(id, `generation ${generation} was replaced by ${attempt.generation}`);
+  if (!isLiveAttempt(attempt.state)) throw superseded(id, `it is ${attempt.state}`);
 }
 
 /** @throws CairnError `not_found` */
 export async function attemptNow(db: PrismaClient | Transaction, attemptId: string) {
   const attempt = await db.attempt.findUnique({ where: { id: attemptId } });
-  if (!attempt) throw new CairnError('not_found', `attempt ${attemptId} not found`);
+  if (!attempt) throw noAttempt(attemptId);
   return { ...attempt, state: states.attempt.parse(attempt.state), stopCause: stopCauseColumn.parse(attempt.stopCause) };
 }
+
+export const noAttempt = (attemptId: string): CairnError => new CairnError('not_found', `attempt ${attemptId} not found`);
 
 export const superseded = (attemptId: string, why: string): CairnError =>
   new CairnError('superseded', `attempt ${attemptId} must stop: ${why}`);

@@ -2,12 +2,13 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CairnClient, createClient, createInternalClient, type InternalClient } from '@cairn/client';
-import { type RunView, type StepView, type SubmitRequestInput, stepVersions } from '@cairn/contract';
+import { type ImageSource, type RunView, type StepView, type SubmitRequestInput, stepVersions } from '@cairn/contract';
 import { makeMiniDataset, tinyCounts } from '@cairn/mini-dataset';
 import { attemptToken, freePort } from '@cairn/runtime';
 import { makeRunFolder, ownAddress, removeRunFolder, type S3Options, startS3, type TestS3, waitFor } from '@cairn/testing';
 import { BatchV1Api, CoreV1Api, KubeConfig, type V1Job, type V1Pod } from '@kubernetes/client-node';
 import { expect } from 'vitest';
+import { uploadCollection } from '../../demo/demo-bucket.ts';
 import type { Service } from '../../service/start-service.ts';
 import { startTestService } from '../start-test-service.ts';
 import { runTestCli } from '../test-cli.ts';
@@ -66,8 +67,13 @@ export type OpenService = {
   close(): Promise<void>;
 };
 
+export type WorldOptions = Pick<S3Options, 'program'> & {
+  /** Where pods find the images: on the node, in a folder that the pool mounts, or in the bucket, so that they mount none. */
+  images?: 'node' | 'bucket';
+};
+
 /** A namespace, an object storage and a dataset for one test file or benchmark; closing removes all of them. */
-export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promise<ClusterWorld> {
+export async function openWorld({ images = 'node', ...options }: WorldOptions = {}): Promise<ClusterWorld> {
   const namespace = `cairn-run-${randomBytes(4).toString('hex')}`;
   const folder = await makeRunFolder();
   // Mounted at its own path, which no volume of a pod may cover.
@@ -76,6 +82,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
   const opened: OpenService[] = [];
   await makeMiniDataset({ out: dataset, seed: 0, counts: tinyCounts });
   await chmod(dataset, 0o755);
+  const source = images === 'bucket' ? await sourceInBucket(dataset, s3) : sourceInFolder(dataset);
   await core.createNamespace({ body: { metadata: { name: namespace, labels: { 'pod-security.kubernetes.io/warn': 'restricted' } } } });
   await core.createNamespacedSecret({ namespace, body: { metadata: { name: storageSecret }, stringData: s3.env } });
 
@@ -99,6 +106,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
         CAIRN_INTERNAL_URL: `http://${host}:${internalPort}`,
         CAIRN_POOLS: JSON.stringify([pool]),
         CAIRN_INSTANCE: namespace,
+        ...(images === 'bucket' ? { CAIRN_DATASET_URLS: s3.url('datasets') } : {}),
         ...variables,
       },
       ...(probePort !== undefined && { controllerVariables: { CAIRN_PROBE_PORT: String(probePort) } }),
@@ -106,8 +114,7 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
       signal: AbortSignal.timeout(120_000),
     });
     const client = createClient({ url: service.url, token: service.token });
-    const [root, metadata, countries] = ['images', 'metadata', 'countries'].map((name) => join(dataset, name)) as [string, string, string];
-    await client.addDataset({ name: 'mini', source: { kind: 'folder', root, metadata, countries } });
+    await client.addDataset({ name: 'mini', source });
     const one: OpenService = {
       service,
       client,
@@ -165,6 +172,26 @@ export async function openWorld(options: Pick<S3Options, 'program'> = {}): Promi
       await rm(dataset, { recursive: true, force: true });
     },
   };
+}
+
+function sourceInFolder(dataset: string): ImageSource {
+  const [root, metadata, countries] = ['images', 'metadata', 'countries'].map((name) => join(dataset, name)) as [string, string, string];
+  return { kind: 'folder', root, metadata, countries };
+}
+
+/** Uploaded with the credentials of the server, which this process otherwise does not have. */
+async function sourceInBucket(dataset: string, s3: TestS3): Promise<ImageSource> {
+  const before = Object.keys(s3.env).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, s3.env);
+  try {
+    const root = await uploadCollection({ url: s3.url }, dataset, AbortSignal.timeout(60_000));
+    return { kind: 'tars', root, metadata: `${root}/metadata`, countries: `${root}/countries` };
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
 }
 
 export const eventually = <T>(read: () => T | Promise<T>, timeout = 60_000) => expect.poll(read, { timeout, interval: 200 });

@@ -39,14 +39,11 @@ let world: ClusterWorld;
 let one: OpenService;
 let pool: PoolSettings;
 beforeAll(async () => {
-  world = await openWorld();
-  const nodeMounts = [
-    ...((settings.nodeMounts as object[] | undefined) ?? []),
-    { name: 'dataset', hostPath: world.dataset, mountPath: world.dataset },
-  ];
+  // No pod mounts the images: each reads them from the bucket.
+  world = await openWorld({ images: 'bucket' });
   // Without CUDA: extraction runs on the CPU.
   const env = { CAIRN_GPUS: '0', ...(settings.env as object | undefined) };
-  pool = { ...settings, nodeMounts, env };
+  pool = { ...settings, env };
   one = await world.open(pool, { home });
 });
 afterAll(() => world.close());

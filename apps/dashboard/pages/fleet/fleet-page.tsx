@@ -66,7 +66,9 @@ function Pools({ fleet: { leader, pools } }: { fleet: FleetView }) {
           ? 'No controller is running: nothing is started.'
           : `The controller ${leader.holder} leads, in epoch ${formatCount(leader.epoch)}.`}
       </p>
-      {pools.length === 0 && <p className={tableClasses.empty}>No pool is configured: only steps that need no pool run, next to the control plane.</p>}
+      {pools.length === 0 && (
+        <p className={tableClasses.empty}>No pool is configured: only steps that need no pool run, next to the control plane.</p>
+      )}
       <div className={classes.pools}>
         {pools.map(({ name, executor, slots, busy, waiting, room }) => (
           <section key={name} className={classes.pool} aria-label={`Pool ${name}`}>

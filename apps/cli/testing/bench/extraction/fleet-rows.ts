@@ -60,13 +60,11 @@ export const listDetails = (ids: number): ListsDetails => ({
   groundTruth: null,
 });
 
-/** Live attempts of the extraction, as if their pods had started. */
-export async function startWorkers(prisma: PrismaClient, { runId, stepId }: SimulatedRun, workers: number): Promise<string[]> {
-  const ids = Array.from({ length: workers }, () => newId('attempt'));
+/** Live attempts of the extraction, as if their pods had started: the leader replaces those that do not report soon. */
+export async function startWorkers(prisma: PrismaClient, { runId, stepId }: SimulatedRun, attempts: readonly string[]): Promise<void> {
   const attempt = { runId, stepId, stepGeneration: 1, pool: 'tasks', slots: 1, state: 'running', ...heard() };
   await prisma.$transaction([
-    prisma.attempt.createMany({ data: ids.map((id, index) => ({ id, ordinal: index + 1, ...attempt })) }),
+    prisma.attempt.createMany({ data: attempts.map((id, index) => ({ id, ordinal: index + 1, ...attempt })) }),
     prisma.step.update({ where: { id: stepId }, data: { state: 'active', startedAt: new Date() } }),
   ]);
-  return ids;
 }

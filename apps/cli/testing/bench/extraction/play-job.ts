@@ -5,7 +5,7 @@ export const playJob = z.object({
   internalUrl: z.string(),
   storageUrl: z.string(),
   serverKey: z.string(),
-  /** Gets the parts: on the volume of the storage, which gets them as links. */
+  /** Gets the files of a shard: on the volume of the storage, which gets links of them. */
   folder: z.string(),
   ids: z.number().int(),
   shards: z.number().int(),
@@ -18,7 +18,14 @@ export const playJob = z.object({
 });
 export type PlayJob = z.infer<typeof playJob>;
 
-const phase = z.object({ shards: z.number().int(), seconds: z.number(), claims: z.array(z.number()), commits: z.array(z.number()) });
+const phase = z.object({
+  /** Committed, and given up because the lease was lost. */
+  shards: z.number().int(),
+  lost: z.number().int(),
+  seconds: z.number(),
+  claims: z.array(z.number()),
+  commits: z.array(z.number()),
+});
 /** Milliseconds of each call, at the rate of the job and without a limit. */
 export const played = z.object({ paced: phase, free: phase, reports: z.array(z.number()) });
 export type Phase = z.infer<typeof phase>;

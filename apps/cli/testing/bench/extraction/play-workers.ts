@@ -1,71 +1,63 @@
-import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { link, mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { createInternalClient } from '@cairn/client';
-import { partFile, type ShardCommit } from '@cairn/contract';
-import { createNpy, openParquet, type Parquet } from '@cairn/retrieval';
-import { attemptToken, sha256File, sleep } from '@cairn/runtime';
+import { type FeatureFile, isCairnError, partFile, type ShardCommit } from '@cairn/contract';
+import { createNpy, openParquet } from '@cairn/retrieval';
+import { attemptToken, sha256, sha256File, sleep } from '@cairn/runtime';
 import { type Phase, type PlayJob, played, playJob } from './play-job.ts';
 
 /**
- * `play-workers.ts JOB`: the workers of a simulated extraction, without models and images. It makes the parts of all shards, says `ready`,
+ * `play-workers.ts JOB`: the workers of a simulated extraction, without models and images. It makes the parts of shards, says `ready`,
  * waits for a line, and then claims, reports and commits at the rate of the job, and the last shards as fast as it can. Prints JSON.
  */
-type Part = Pick<ShardCommit, 'rows' | 'idsSha256'> & { files: { name: string; bytes: number; sha256: string }[] };
+/** The files of a shard with so many rows. */
+type Part = { name: FeatureFile; path: string; bytes: number; sha256: string }[];
 
 /** Values of made features: rows of one block, again and again. */
 const blockRows = 1024;
 
-/** Writes the features and ids of each shard, as a worker does. */
-async function makeParts({ ids, shards, dim, folder }: PlayJob): Promise<Part[]> {
+/** Rows of a shard. */
+const rowsOf = (index: number, { ids, shards }: PlayJob): number =>
+  Math.floor(((index + 1) * ids) / shards) - Math.floor((index * ids) / shards);
+
+/**
+ * Writes features and ids for each length that a shard has, as a worker does. Shards of one length have the same: nothing in the control
+ * plane reads them, and 5 GB need not be written before the measurement.
+ */
+async function makeParts(settings: PlayJob): Promise<ReadonlyMap<number, Part>> {
+  const { dim, folder, shards } = settings;
   const parquet = await openParquet();
   const block = new Float16Array(new Uint16Array(blockRows * dim).map((_, at) => 0x2c00 + (Math.imul(at, 0x9e3779b1) >>> 22)).buffer);
-  const parts: Part[] = [];
-  for (let index = 0; index < shards; index += 1) {
-    const from = Math.floor((index * ids) / shards);
-    const rows = Math.floor(((index + 1) * ids) / shards) - from;
-    const list = Array.from({ length: rows }, (_, row) => (from + row).toString(16).padStart(16, '0'));
-    const digest = createHash('sha256');
-    for (const id of list) digest.update(`${id}\n`);
-    const files = [await writeFeatures(folder, index, { block, rows, dim }), await writeIds(folder, index, { parquet, list })];
-    parts.push({ rows, idsSha256: digest.digest('hex'), files });
+  const parts = new Map<number, Part>();
+  await mkdir(folder, { recursive: true });
+  for (const rows of new Set(Array.from({ length: shards }, (_, index) => rowsOf(index, settings)))) {
+    const [features, ids] = [`${rows}.npy`, `${rows}.parquet`].map((name) => join(folder, name)) as [string, string];
+    const npy = await createNpy(features, dim);
+    for (let row = 0; row < rows; row += blockRows) await npy.append(block.subarray(0, Math.min(blockRows, rows - row) * dim));
+    await npy.finish();
+    const list = Array.from({ length: rows }, (_, row) => [row.toString(16).padStart(16, '0')]);
+    await parquet.write({ path: ids, columns: { image_id: 'text' }, rows: list });
+    parts.set(rows, [await described('embeddings', features), await described('metadata', ids)]);
   }
   await parquet.close();
   return parts;
 }
 
-type Features = { block: Float16Array; rows: number; dim: number };
-
-async function writeFeatures(folder: string, index: number, { block, rows, dim }: Features): Promise<Part['files'][number]> {
-  const name = partFile('embeddings', index);
-  await mkdir(dirname(join(folder, name)), { recursive: true });
-  const npy = await createNpy(join(folder, name), dim);
-  for (let row = 0; row < rows; row += blockRows) await npy.append(block.subarray(0, Math.min(blockRows, rows - row) * dim));
-  await npy.finish();
-  return described(folder, name);
-}
-
-async function writeIds(
-  folder: string,
-  index: number,
-  { parquet, list }: { parquet: Parquet; list: string[] },
-): Promise<Part['files'][number]> {
-  const name = partFile('metadata', index);
-  await mkdir(dirname(join(folder, name)), { recursive: true });
-  await parquet.write({ path: join(folder, name), columns: { image_id: 'text' }, rows: list.map((id) => [id]) });
-  return described(folder, name);
-}
-
-async function described(folder: string, name: string) {
-  const path = join(folder, name);
-  return { name, bytes: (await stat(path)).size, sha256: await sha256File(path) };
+async function described(name: FeatureFile, path: string): Promise<Part[number]> {
+  return { name, path, bytes: (await stat(path)).size, sha256: await sha256File(path) };
 }
 
 /** Claims and commits on behalf of all attempts until `until` shards are claimed, or none is left. */
-async function play(settings: PlayJob, parts: readonly Part[], state: { claimed: number }, limit: { until: number; perMinute: number }) {
-  const measured: Phase = { shards: 0, seconds: 0, claims: [], commits: [] };
+async function play(
+  settings: PlayJob,
+  parts: ReadonlyMap<number, Part>,
+  state: { claimed: number },
+  limit: { until: number; perMinute: number },
+) {
+  const measured: Phase = { shards: 0, lost: 0, seconds: 0, claims: [], commits: [] };
   const [began, before] = [performance.now(), state.claimed];
   const timed = async <T>(into: number[], call: () => Promise<T>): Promise<T> => {
     const at = performance.now();
@@ -83,11 +75,22 @@ async function play(settings: PlayJob, parts: readonly Part[], state: { claimed:
         await sleep(Math.max(0, due - performance.now()));
         const { shard } = await timed(measured.claims, () => client.claimShard({ holding: [] }));
         if (shard === null) return;
-        const { files, ...part } = parts[shard.index] as Part;
-        const staged = await stage(settings, attempt, files);
-        const commit: ShardCommit = { ...part, rejected: 0, files: staged, seconds: { read: 1, decode: 2, infer: 3, write: 1 } };
-        await timed(measured.commits, () => client.commitShard(shard.index, commit));
-        measured.shards += 1;
+        const commit: ShardCommit = {
+          rows: shard.count,
+          rejected: 0,
+          files: await stage(settings, attempt, { index: shard.index, part: parts.get(shard.count) ?? [] }),
+          idsSha256: sha256(String(shard.index)),
+          seconds: { read: 1, decode: 2, infer: 3, write: 1 },
+        };
+        try {
+          await timed(measured.commits, () => client.commitShard(shard.index, commit));
+          measured.shards += 1;
+        } catch (error) {
+          // As a worker: it goes on with the next, and another commits this one.
+          if (!isCairnError(error, 'lease_lost')) throw error;
+          measured.lost += 1;
+          state.claimed -= 1;
+        }
       }
     }),
   );
@@ -95,14 +98,19 @@ async function play(settings: PlayJob, parts: readonly Part[], state: { claimed:
 }
 
 /** The parts are where the worker would have stored them. */
-async function stage({ folder, storageUrl }: PlayJob, attempt: string, files: Part['files']): Promise<ShardCommit['files']> {
+async function stage(
+  { storageUrl }: PlayJob,
+  attempt: string,
+  { index, part }: { index: number; part: Part },
+): Promise<ShardCommit['files']> {
   return Promise.all(
-    files.map(async (file) => {
-      const key = `staging/${attempt}/${file.name}`;
-      const path = join(fileURLToPath(storageUrl), key);
-      await mkdir(dirname(path), { recursive: true });
-      await link(join(folder, file.name), path);
-      return { ...file, key };
+    part.map(async ({ name: kind, path, bytes, sha256: digest }) => {
+      const name = partFile(kind, index);
+      const key = `staging/${attempt}/${name}`;
+      const staged = join(fileURLToPath(storageUrl), key);
+      await mkdir(dirname(staged), { recursive: true });
+      await link(path, staged);
+      return { name, key, bytes, sha256: digest };
     }),
   );
 }
@@ -145,7 +153,9 @@ const settings = playJob.parse(JSON.parse(await readFile(process.argv[2] ?? '', 
 const parts = await makeParts(settings);
 console.log('ready');
 const lines = createInterface({ input: process.stdin });
-for await (const _ of lines) break;
+await once(lines, 'line');
+// It does not outlive the program that started it.
+lines.once('close', () => process.exit(1));
 const over = new AbortController();
 const reports: number[] = [];
 const reporting = report(settings, reports, over.signal);

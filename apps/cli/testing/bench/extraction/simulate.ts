@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { createInternalClient } from '@cairn/client';
 import { openDatabase, type PrismaClient } from '@cairn/db';
-import { attemptToken, processesByAttempt, sha256File, sleep } from '@cairn/runtime';
+import { attemptToken, newId, processesByAttempt, sha256File, sleep } from '@cairn/runtime';
 import { openStore, readManifest } from '@cairn/storage';
 import { familySeconds, trainerPython, usageOf, waitFor } from '@cairn/testing';
 import { show } from '@cairn/testing/bench/quantiles';
@@ -22,9 +22,10 @@ export type SimulationSize = { ids: number; tars: number; shards: number; worker
 
 const limits = { planSeconds: 5, planMiB: 1024, readMs: 50, controllerMiB: 512, finalizeSeconds: 300 } as const;
 
-/** A line of the report: what was measured beside its limit. */
-type Figure = { measured: string; limit: string };
-type Report = Record<string, Figure>;
+/** Prints a figure beside its limit. */
+function tell(what: string, measured: string, limit = ''): void {
+  console.log(`${what}: ${measured}${limit === '' ? '' : `  (limit: ${limit})`}`);
+}
 
 const planned = z.object({
   images: z.number(),
@@ -42,14 +43,13 @@ const planned = z.object({
 export async function simulate(size: SimulationSize): Promise<void> {
   // On a disk: the database is durable, and the features of 4.9 million images are 5 GB.
   const home = await mkdtemp(join(tmpdir(), 'cairn-bench-'));
-  const report: Report = {};
   let service: Service | null = null;
   try {
-    const plan = await planCollection(home, size, report);
+    const plan = await planCollection(home, size);
     service = await startControlPlane(home);
     const { prisma, close } = openDatabase({ url: service.postgres.url, connections: 4 });
     try {
-      await runFleet({ service, prisma, home, size, listPath: plan.path, report });
+      await runFleet({ service, prisma, home, size, listPath: plan.path });
     } finally {
       await close();
     }
@@ -57,22 +57,22 @@ export async function simulate(size: SimulationSize): Promise<void> {
     await service?.close();
     await rm(home, { recursive: true, force: true });
   }
-  console.table(report);
 }
 
-async function planCollection(home: string, { ids, tars }: SimulationSize, report: Report) {
+async function planCollection(home: string, { ids, tars }: SimulationSize) {
   const program = join(import.meta.dirname, '../../../../../libs/dataset/testing/bench/plan.ts');
   const flags = ['--folder', home, '--rows', String(ids), '--tars', String(tars)];
   await promisify(execFile)(process.execPath, [program, 'make', ...flags]);
   const { stdout } = await promisify(execFile)(process.execPath, [program, 'plan', ...flags]);
   const plan = planned.parse(JSON.parse(stdout));
   if (plan.images !== ids) throw new Error(`the plan has ${plan.images} of the ${ids} images`);
-  report[`plan of ${ids} images in ${tars} tars: time`] = {
-    measured: `${plan.seconds.toFixed(1)} s (${plan.cpuSeconds.toFixed(1)} s of processor time)`,
-    limit: `${limits.planSeconds} s`,
-  };
-  report['its memory, peak'] = { measured: `${plan.peakMiB.toFixed(0)} MiB`, limit: `${limits.planMiB} MiB` };
-  report['runs of images of one tar in it'] = { measured: String(plan.runs), limit: String(tars) };
+  tell(
+    `plan of ${ids} images in ${tars} tars: time`,
+    `${plan.seconds.toFixed(1)} s (${plan.cpuSeconds.toFixed(1)} s of processor time)`,
+    `${limits.planSeconds} s`,
+  );
+  tell('its memory, peak', `${plan.peakMiB.toFixed(0)} MiB`, `${limits.planMiB} MiB`);
+  tell('runs of images of one tar in it', String(plan.runs), String(tars));
   return plan;
 }
 
@@ -89,52 +89,55 @@ async function startControlPlane(home: string): Promise<Service> {
   );
 }
 
-type Simulation = { service: Service; prisma: PrismaClient; home: string; size: SimulationSize; listPath: string; report: Report };
+type Simulation = { service: Service; prisma: PrismaClient; home: string; size: SimulationSize; listPath: string };
 
 async function runFleet(simulation: Simulation): Promise<void> {
-  const { service, prisma, home, size, report } = simulation;
+  const { service, prisma, home, size } = simulation;
   const run = await insertRun(prisma, size);
   await endPrepare(simulation, run);
-  const attempts = await startWorkers(prisma, run, size.workers);
+  const attempts = Array.from({ length: size.workers }, () => newId('attempt'));
   const workers = await startPlaying(home, {
     ...{ internalUrl: service.internalUrl, serverKey: service.home.serverKey, storageUrl: pathToFileURL(service.home.storageDir).href },
     ...{ folder: join(home, 'parts'), ids: size.ids, shards: size.shards, dim: size.dim, attempts, perMinute: size.perMinute },
     paced: Math.floor((size.shards * 5) / 6),
     reportSeconds,
   });
+  await startWorkers(prisma, run, attempts);
   const over = new AbortController();
   const peaks = watchMemory(simulation, run, over.signal);
+  // What fails first is told; the database may be closed by then.
+  peaks.catch(() => undefined);
   const before = await cpuSeconds(service);
   const reading = new AbortController();
   const reads = readWhile(service, run, reading.signal);
+  reads.catch(() => undefined);
   const { paced, free, reports } = played.parse(JSON.parse(await workers.play()));
   const after = await cpuSeconds(service);
   reading.abort();
   const took = await reads;
   const done = paced.shards + free.shards;
   const rate = (some: { shards: number; seconds: number }) => `${Math.round((some.shards * 60) / some.seconds)} a minute`;
-  report[`${paced.shards} commits at the asked rate`] = { measured: rate(paced), limit: `${size.perMinute} a minute` };
-  report['a commit, p50 / p99'] = { measured: `${show(paced.commits, 0.5)} / ${show(paced.commits, 0.99)}`, limit: '' };
-  report['a claim, p50 / p99'] = { measured: `${show(paced.claims, 0.5)} / ${show(paced.claims, 0.99)}`, limit: '' };
-  report['a report, p50 / p99'] = { measured: `${show(reports, 0.5)} / ${show(reports, 0.99)}`, limit: '' };
-  for (const [path, times] of Object.entries(took))
-    report[`GET ${path} meanwhile, p50 / p99`] = {
-      measured: `${show(times, 0.5)} / ${show(times, 0.99)} of ${times.length}`,
-      limit: `p99 ${limits.readMs} ms`,
-    };
-  report[`${free.shards} commits without a limit`] = { measured: rate(free), limit: '' };
+  tell(`${paced.shards} commits at the asked rate`, rate(paced), `${size.perMinute} a minute`);
+  tell('leases that were lost', String(paced.lost + free.lost), '0');
+  tell('a commit, p50 / p99', `${show(paced.commits, 0.5)} / ${show(paced.commits, 0.99)}`);
+  tell('a claim, p50 / p99', `${show(paced.claims, 0.5)} / ${show(paced.claims, 0.99)}`);
+  tell('a report, p50 / p99', `${show(reports, 0.5)} / ${show(reports, 0.99)}`);
+  for (const [path, { times, refused }] of Object.entries(took))
+    tell(
+      `GET ${path} meanwhile, p50 / p99`,
+      `${show(times, 0.5)} / ${show(times, 0.99)} of ${times.length}, ${refused} refused`,
+      `p99 ${limits.readMs} ms`,
+    );
+  tell(`${free.shards} commits without a limit`, rate(free));
   for (const [name, seconds] of Object.entries(after))
-    report[`processor time of a shard: ${name}`] = {
-      measured: `${(((seconds - (before[name] ?? 0)) * 1000) / done).toFixed(2)} ms`,
-      limit: '',
-    };
+    tell(`processor time of a shard: ${name}`, `${(((seconds - (before[name] ?? 0)) * 1000) / done).toFixed(2)} ms`);
   await finalize(simulation, run, attempts);
   over.abort();
   const { controller, api, finalizer } = await peaks;
-  report['memory of the controller, peak'] = { measured: `${controller.toFixed(0)} MiB`, limit: `${limits.controllerMiB} MiB` };
-  report['memory of the api and of the finalizer, peak'] = { measured: `${api.toFixed(0)} and ${finalizer.toFixed(0)} MiB`, limit: '' };
+  tell('memory of the controller, peak', `${controller.toFixed(0)} MiB`, `${limits.controllerMiB} MiB`);
+  tell('memory of the api and of the finalizer, peak', `${api.toFixed(0)} and ${finalizer.toFixed(0)} MiB`);
   const raw = await rawCommits(prisma, run, attempts, Math.min(3000, size.shards));
-  report['the same writes in one statement, without the api'] = { measured: `${Math.round(raw)} a minute`, limit: '' };
+  tell('the same writes in one statement, without the api', `${Math.round(raw)} a minute`);
 }
 
 const reportSeconds = 2;
@@ -149,7 +152,7 @@ const internalClient = ({ internalUrl, home }: Service, attempt: string) =>
   });
 
 /** `prepare` succeeds with the planned list; then the engine cuts the shards. */
-async function endPrepare({ service, prisma, size, listPath, report }: Simulation, run: SimulatedRun): Promise<void> {
+async function endPrepare({ service, prisma, size, listPath }: Simulation, run: SimulatedRun): Promise<void> {
   const name = 'lists/index.parquet';
   const key = `staging/${run.prepare}/${name}`;
   const file = { name, key, bytes: (await stat(listPath)).size, sha256: await sha256File(listPath) };
@@ -162,7 +165,7 @@ async function endPrepare({ service, prisma, size, listPath, report }: Simulatio
     message: 'the shards are planned',
   });
   const seconds = (performance.now() - began) / 1000;
-  report[`from the end of prepare to ${size.shards} shards`] = { measured: `${seconds.toFixed(2)} s`, limit: `${limits.planSeconds} s` };
+  tell(`from the end of prepare to ${size.shards} shards`, `${seconds.toFixed(2)} s`, `${limits.planSeconds} s`);
 }
 
 /** The program of the workers, once it has made all parts. */
@@ -188,11 +191,13 @@ async function startPlaying(home: string, settings: PlayJob): Promise<{ play(): 
   };
 }
 
-/** The run of an observer's requests, each a tenth of a second after the one before. */
+/** A page of the dashboard asks for something ten times a second. */
 const readEveryMs = 100;
 
-/** Milliseconds of the api's answers, by path. */
-async function readWhile({ url, token }: Service, { runId }: SimulatedRun, signal: AbortSignal): Promise<Record<string, number[]>> {
+/** Milliseconds of the answers, and how many requests were refused for overload, by path. */
+type Reads = Record<string, { times: number[]; refused: number }>;
+
+async function readWhile({ url, token }: Service, { runId }: SimulatedRun, signal: AbortSignal): Promise<Reads> {
   const step = `/v1/runs/${runId}/steps/extract_index`;
   const paths: Record<string, string> = {
     '/v1/runs': '/v1/runs',
@@ -201,14 +206,15 @@ async function readWhile({ url, token }: Service, { runId }: SimulatedRun, signa
     '.../shards/grid': `${step}/shards/grid`,
     '/v1/fleet': '/v1/fleet',
   };
-  const took: Record<string, number[]> = Object.fromEntries(Object.keys(paths).map((name) => [name, []]));
+  const took: Reads = Object.fromEntries(Object.keys(paths).map((name) => [name, { times: [], refused: 0 }]));
   const pending: Promise<void>[] = [];
   const read = async (name: string, path: string): Promise<void> => {
     const at = performance.now();
-    const answer = await fetch(new URL(path, url), { headers: { authorization: `Bearer ${token}` } });
-    await answer.arrayBuffer();
-    if (!answer.ok) throw new Error(`GET ${path}: ${answer.status}`);
-    took[name]?.push(performance.now() - at);
+    const answer = await fetch(new URL(path, url), { headers: { authorization: `Bearer ${token}` } }).catch(() => null);
+    await answer?.arrayBuffer();
+    const one = took[name];
+    if (answer?.ok) one?.times.push(performance.now() - at);
+    else if (one !== undefined) one.refused += 1;
   };
   while (!signal.aborted) {
     for (const [name, path] of Object.entries(paths)) {
@@ -248,7 +254,7 @@ async function watchMemory({ service, prisma }: Simulation, { stepId }: Simulate
 }
 
 /** All workers end; the features are proven and put in place by an attempt of the service. */
-async function finalize({ service, prisma, size, report }: Simulation, run: SimulatedRun, attempts: readonly string[]): Promise<void> {
+async function finalize({ service, prisma, size }: Simulation, run: SimulatedRun, attempts: readonly string[]): Promise<void> {
   const began = performance.now();
   for (const attempt of attempts) await internalClient(service, attempt).finish({ outcome: 'succeeded', files: [], details: {} });
   const state = async () => (await prisma.run.findUniqueOrThrow({ where: { id: run.runId }, select: { state: true } })).state;
@@ -261,8 +267,5 @@ async function finalize({ service, prisma, size, report }: Simulation, run: Simu
   const proof = z.object({ rows: z.number(), countProof: z.object({ distinctIds: z.number() }) }).parse(details);
   if (files.length !== 2 * size.shards || proof.rows !== size.ids || proof.countProof.distinctIds !== size.ids)
     throw new Error(`the set has ${files.length} files of ${proof.rows} rows`);
-  report[`finalized: ${files.length} files of ${proof.rows} rows of ${size.dim}`] = {
-    measured: `${seconds.toFixed(1)} s`,
-    limit: `${limits.finalizeSeconds} s`,
-  };
+  tell(`finalized: ${files.length} files of ${proof.rows} rows of ${size.dim}`, `${seconds.toFixed(1)} s`, `${limits.finalizeSeconds} s`);
 }
