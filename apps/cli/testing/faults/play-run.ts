@@ -40,11 +40,15 @@ export type Played = {
   seconds: number;
 };
 
-const runLimitMs = 300_000;
+/** A run in which nothing happens for this long does not end. How long all of it takes depends on the machine. */
+const quietLimitMs = 300_000;
+const runLimitMs = 30 * 60_000;
 
 /** Runs the recipe `tiny`, searched by a fleet and with {@link furtherSteps}, in its own service, strikes at each fault's transition, and waits for the end. */
 export async function playRun(options: PlayOptions): Promise<Played> {
-  const signal = deadline(options.signal, runLimitMs);
+  const quiet = new AbortController();
+  const quietTimer = setTimeout(() => quiet.abort(new Error(`Nothing has happened for ${quietLimitMs / 1000} s`)), quietLimitMs);
+  const signal = AbortSignal.any([deadline(options.signal, runLimitMs), quiet.signal]);
   const began = performance.now();
   const service = await startTestService({
     home: options.home,
@@ -73,7 +77,7 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     const { recipe: tiny } = await client.getRecipe('tiny', { signal });
     const recipe = { ...tiny, search: { ...tiny.search, fleet: scanFleet }, steps: { ...furtherSteps } };
     const { id } = await client.submitRun({ recipe, dataset: 'mini', set: options.set }, { signal });
-    const { events, missed } = await followRun(service, client, id, options, signal);
+    const { events, missed } = await followRun(service, client, id, options, { signal, onEvent: () => quietTimer.refresh() });
     const run = await client.getRun(id, { signal });
     return {
       ...(await outcome(client, run, signal)),
@@ -87,6 +91,7 @@ export async function playRun(options: PlayOptions): Promise<Played> {
     for (const line of await lastState(service)) options.print(line);
     throw error;
   } finally {
+    clearTimeout(quietTimer);
     await service.close();
   }
 }
@@ -123,7 +128,7 @@ async function followRun(
   client: CairnClient,
   runId: string,
   { strikes, print }: PlayOptions,
-  signal: AbortSignal,
+  { signal, onEvent }: { signal: AbortSignal; onEvent: () => void },
 ): Promise<{ events: RunEvent[]; missed: string[] }> {
   const events: RunEvent[] = [];
   const left = [...strikes];
@@ -138,6 +143,7 @@ async function followRun(
     if (message.type !== 'event') continue;
     const { event } = message;
     events.push(event);
+    onEvent();
     const index = left.findIndex((strike) => isTurnOf(strike, events));
     const [strike] = index >= 0 ? left.splice(index, 1) : [];
     if (strike) {
