@@ -25,9 +25,9 @@ export const isEndedRun = (state: RunState): boolean => runStates[state].isEnded
 export const endedRunStates = runState.options.filter(isEndedRun);
 export const liveRunStates = runState.options.filter((state) => !isEndedRun(state));
 /** Live runs that were let start. */
-export const unheldRunStates = liveRunStates.filter((state) => state !== 'held');
+export const unheldRunStates: RunState[] = liveRunStates.filter((state) => state !== 'held');
 /** The states in which steps of a run may start. */
-export const workingRunStates = unheldRunStates.filter((state) => state !== 'cancelling');
+export const workingRunStates: RunState[] = unheldRunStates.filter((state) => state !== 'cancelling');
 
 /** True when a run in this state can be cancelled, released, or retried (all of it, or from one of its steps). */
 export const allowsAction = (state: RunState, action: RunAction): boolean => runStates[state].actions.some((one) => one === action);
