@@ -52,7 +52,12 @@ const bucket = 'cairn-test';
 const env = { AWS_ACCESS_KEY_ID: 'cairn-test', AWS_SECRET_ACCESS_KEY: 'cairn-test-secret' };
 const readerEnv = { AWS_ACCESS_KEY_ID: 'cairn-reader', AWS_SECRET_ACCESS_KEY: 'cairn-reader-secret' };
 const writer = { name: 'writer', accessKey: env.AWS_ACCESS_KEY_ID, secretKey: env.AWS_SECRET_ACCESS_KEY, actions: allSeaweedActions };
-const reader = { name: 'reader', accessKey: readerEnv.AWS_ACCESS_KEY_ID, secretKey: readerEnv.AWS_SECRET_ACCESS_KEY, actions: ['Read', 'List'] };
+const reader = {
+  name: 'reader',
+  accessKey: readerEnv.AWS_ACCESS_KEY_ID,
+  secretKey: readerEnv.AWS_SECRET_ACCESS_KEY,
+  actions: ['Read', 'List'],
+};
 
 /** Starts a real S3 server, SeaweedFS, on 127.0.0.1, or on every address where a host is given. It ends with `stop`, or with this process. */
 export async function startS3(options: S3Options = {}): Promise<TestS3> {

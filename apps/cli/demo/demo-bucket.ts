@@ -36,11 +36,21 @@ const startLimitMs = 60_000;
  *
  * @throws CairnError `invalid_configuration` without its program, `program_failed` with the end of its log
  */
-export async function startDemoBucket({ home, python, signal }: { home: string; python: string; signal: AbortSignal }): Promise<DemoBucket> {
+export async function startDemoBucket({
+  home,
+  python,
+  signal,
+}: {
+  home: string;
+  python: string;
+  signal: AbortSignal;
+}): Promise<DemoBucket> {
   const program = join(python, '../weed');
   await access(program).catch((cause: unknown) => {
     throw new CairnError('invalid_configuration', `There is no S3 server at ${program}`, {
-      details: { remedy: 'Unset CAIRN_PYTHON and start the demo by `npm run demo`, which installs one; or leave out --storage s3 and --images s3.' },
+      details: {
+        remedy: 'Unset CAIRN_PYTHON and start the demo by `npm run demo`, which installs one; or leave out --storage s3 and --images s3.',
+      },
       cause,
     });
   });

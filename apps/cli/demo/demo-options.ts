@@ -35,7 +35,10 @@ export function parseDemoOptions(args: readonly string[], env: Readonly<Record<s
     )
     .option('--keep', 'leaves the service running at the end, until Ctrl-C')
     .option('--seed <number>', 'seed of the generated collection', wholeNumber(0, 2 ** 31 - 1), 0)
-    .option('--home <folder>', 'where everything is stored (default: the folder demo, with --storage s3 demo-s3, in $CAIRN_HOME, else in ~/.local/share/cairn)')
+    .option(
+      '--home <folder>',
+      'where everything is stored (default: the folder demo, with --storage s3 demo-s3, in $CAIRN_HOME, else in ~/.local/share/cairn)',
+    )
     .option('-s, --set <path=value>', 'overrides a setting, such as stages.512_all.epochs=1 (repeatable)', collect)
     .option(
       '--recipe <name>',

@@ -145,7 +145,11 @@ function resultLines(steps: readonly StepView[], artifacts: DemoResult['artifact
 }
 
 /** How to look further: the commands, for a service that stays up or one that has to be started again. */
-export function furtherLines(run: RunView, options: Pick<DemoOptions, 'home' | 'isKept' | 'storage' | 'images'>, { style }: Look): string[] {
+export function furtherLines(
+  run: RunView,
+  options: Pick<DemoOptions, 'home' | 'isKept' | 'storage' | 'images'>,
+  { style }: Look,
+): string[] {
   const home = `--home ${/^[\w./~-]+$/.test(options.home) ? options.home : `'${options.home.replaceAll("'", "'\\''")}'`}`;
   const commands = [
     ...(options.isKept ? [] : [[upCommand(options, home), 'starts the service again']]),

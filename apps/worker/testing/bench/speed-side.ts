@@ -5,8 +5,8 @@ import { parseArgs } from 'node:util';
 import { preprocessing } from '@cairn/contract';
 import { planExtraction } from '@cairn/dataset';
 import { createDecodePool, openModel } from '@cairn/retrieval';
-import { openDecodeWork } from './decode-work.ts';
 import { extractionJobs } from '../../extract/extraction-jobs.ts';
+import { openDecodeWork } from './decode-work.ts';
 
 /**
  * `speed-side.ts model|decode|extract ...`: one side of the benchmark of extraction, on some cores: the model alone on bytes in memory,

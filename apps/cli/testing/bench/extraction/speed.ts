@@ -105,7 +105,8 @@ async function inTurns<Name extends string>(rounds: number, sides: Record<Name, 
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
-const shown = ({ rate, cpu }: { rate: number; cpu: number }): string => `${rate.toFixed(1)} images/s, ${cpu.toFixed(2)} ms of processor time`;
+const shown = ({ rate, cpu }: { rate: number; cpu: number }): string =>
+  `${rate.toFixed(1)} images/s, ${cpu.toFixed(2)} ms of processor time`;
 
 async function tinyModel({ folder, tars, tiny, images, size, rounds }: Bench): Promise<void> {
   for (const way of ['cairn', 'reference'] as const satisfies Preprocessing[]) {
@@ -115,7 +116,9 @@ async function tinyModel({ folder, tars, tiny, images, size, rounds }: Bench): P
       extract: () => side('extract', { ...common, source: tars, model: tiny }),
     });
     console.log(`${way}: decoding alone ${shown(decode)}; with a tiny model from tars ${shown(extract)}`);
-    console.log(`  ${percent(extract.rate / decode.rate)} of decoding, by processor time ${percent(decode.cpu / extract.cpu)}  (limit: 85 %)`);
+    console.log(
+      `  ${percent(extract.rate / decode.rate)} of decoding, by processor time ${percent(decode.cpu / extract.cpu)}  (limit: 85 %)`,
+    );
   }
 }
 
@@ -137,7 +140,9 @@ async function wholeModel(bench: Bench): Promise<void> {
   const args = ['loader', join(folder, 'images'), ...weightsFlags(weights), ...flags];
   const loader = z.looseObject({ imagesPerSecond: z.number() }).parse(await askPython(contextOf(folder), rivals, args, 'a DataLoader'));
   const times = (extract.rate / loader.imagesPerSecond).toFixed(2);
-  console.log(`a PyTorch DataLoader with it, channels last: ${loader.imagesPerSecond.toFixed(1)} images/s; ours is ${times} times that  (limit: 1.25)`);
+  console.log(
+    `a PyTorch DataLoader with it, channels last: ${loader.imagesPerSecond.toFixed(1)} images/s; ours is ${times} times that  (limit: 1.25)`,
+  );
 }
 
 /** The model as the exporter writes it, with weights of its initialisation. */
@@ -187,5 +192,7 @@ async function flatMemory({ folder, tars, flat, tiny, size }: Bench): Promise<vo
   await mkdir(folder, { recursive: true });
   const { residentMiB, images } = await side('extract', { folder, size, images: flat, threads: cores, model: tiny, source: tars });
   const [first, last] = [residentMiB[Math.floor(residentMiB.length / 4)] ?? 0, residentMiB.at(-1) ?? 0];
-  console.log(`memory over ${images} images: ${Math.max(...residentMiB)} MiB at most; ${last - first} MiB more at the end than after a quarter`);
+  console.log(
+    `memory over ${images} images: ${Math.max(...residentMiB)} MiB at most; ${last - first} MiB more at the end than after a quarter`,
+  );
 }
