@@ -34,7 +34,7 @@ export function splitsNeeded(lists: readonly ListName[]): ImageSplit[] {
  * Indexes the tars of the splits, as the tables tar_place and file_now and as `tars/SPLIT.parquet` under `root`.
  * Results of `cairn tars index` next to the tars are reused if they have the tar's md5 and the tar is unchanged.
  *
- * @throws CairnError `missing_file`, `corrupt_tar`, `dataset_changed` for a tar that changes during the read; the signal's reason
+ * @throws CairnError as {@link readTars} does
  */
 export async function loadTars(
   database: Database,
@@ -43,37 +43,69 @@ export async function loadTars(
   root: string,
   how: ReadTarOptions,
 ): Promise<{ entries: Partial<Record<ImageSplit, TarIndexEntry>>; digests: Record<string, string> }> {
-  await database.run('create table tar_member (split varchar, image_id varchar, tar varchar, "offset" bigint, size bigint)');
-  await database.run('create table file_now (tar varchar, file_bytes bigint, file_changed_ms bigint)');
+  const { tars, digests } = await readTars(database, tarRoot, splits, how);
   await mkdir(join(root, 'tars'));
   const entries: Partial<Record<ImageSplit, TarIndexEntry>> = {};
-  const digests: Record<string, string> = {};
   for (const split of splits) {
-    const tars: TarIndexEntry['tars'] = [];
-    const names = await tarsOfSplit(tarRoot, split, how.gate);
-    // The database does one statement at a time.
-    let turn: Promise<unknown> = Promise.resolve();
-    await inParallel(names.entries(), isDatasetUrl(tarRoot) ? remoteTarsAtATime : 1, async ([number, tar]) => {
-      const { entry, changedMs, digest, store } = await readTar(tarRoot, split, tar, how);
-      turn = turn.then(async () => {
-        await store(database);
-        await database.append('file_now', [[tar, entry.bytes, changedMs]]);
-      });
-      await turn;
-      tars[number] = entry;
-      digests[tar] = digest;
-    });
     const path = `tars/${split}.parquet`;
-    const rows = `select image_id, tar, "offset", size from tar_member where split = ${literal(split)} order by tar, "offset"`;
+    const rows = `select image_id, tar, "offset", size from tar_member join file_now using (tar_number) where split = ${literal(split)} order by tar_number, "offset"`;
     await database.run(`copy (${rows}) to ${literal(join(root, path))} (format parquet, compression zstd)`);
-    entries[split] = { path, ...(await fileDigest(join(root, path), how.signal)), tars };
+    entries[split] = { path, ...(await fileDigest(join(root, path), how.signal)), tars: tars[split] ?? [] };
   }
   // For a duplicate image the last one counts, as when unpacking a tar.
   await database.run(
-    `create table tar_place as select split, image_id, arg_max({tar: tar, "offset": "offset", size: size}, (tar, "offset")) as place
-     from tar_member group by split, image_id`,
+    `create table tar_place as select split, image_id, arg_max({tar: tar, "offset": "offset", size: size}, ${placeKey}) as place
+     from tar_member join file_now using (tar_number) group by split, image_id`,
   );
   return { entries, digests };
+}
+
+/** A place in a tar as one number, ordered by tar and offset: the tar's number, and below it 44 bits (16 TiB) of the offset. */
+export const placeKey = '((tar_number::bigint << 44) | "offset")';
+export const tarOfPlace = (key: string): string => `(${key} >> 44)::integer`;
+export const offsetOfPlace = (key: string): string => `(${key} & ${2 ** 44 - 1})`;
+
+/**
+ * Indexes the tars of the splits, as the tables file_now, which numbers the tars in the order of their names, and tar_member.
+ *
+ * @throws CairnError `missing_file`, `corrupt_tar`, `dataset_changed` for a tar that changes during the read; the signal's reason
+ */
+export async function readTars(
+  database: Database,
+  tarRoot: string,
+  splits: readonly ImageSplit[],
+  how: ReadTarOptions,
+): Promise<{ tars: Partial<Record<ImageSplit, TarIndexEntry['tars']>>; digests: Record<string, string> }> {
+  await database.run('create table tar_member (tar_number integer, image_id varchar, "offset" bigint, size bigint)');
+  await database.run('create table file_now (tar_number integer, split varchar, tar varchar, file_bytes bigint, file_changed_ms bigint)');
+  const names = new Map<ImageSplit, string[]>();
+  for (const split of splits) names.set(split, await tarsOfSplit(tarRoot, split, how.gate));
+  const numberOf = new Map(
+    [...names.values()]
+      .flat()
+      .sort()
+      .map((tar, number) => [tar, number]),
+  );
+  const tars: Partial<Record<ImageSplit, TarIndexEntry['tars']>> = {};
+  const digests: Record<string, string> = {};
+  for (const [split, ofSplit] of names) {
+    const entries: TarIndexEntry['tars'] = [];
+    tars[split] = entries;
+    // The database does one statement at a time.
+    let turn: Promise<unknown> = Promise.resolve();
+    await inParallel(ofSplit.entries(), isDatasetUrl(tarRoot) ? remoteTarsAtATime : 1, async ([at, tar]) => {
+      const number = numberOf.get(tar) ?? 0;
+      const { entry, changedMs, digest, store } = await readTar(tarRoot, tar, number, how);
+      turn = turn.then(async () => {
+        await store(database);
+        await database.append('file_now', [[number, split, tar, entry.bytes, changedMs]]);
+      });
+      await turn;
+      entries[at] = entry;
+      digests[tar] = digest;
+    });
+  }
+  return { tars, digests };
 }
 
 /** Tars of a source that are read at a time, each once, from its first to its last byte. */
@@ -92,7 +124,7 @@ type ReadTar = {
 };
 
 /** Throws as `indexTar` does. */
-async function readTar(root: string, split: ImageSplit, tar: string, { gate, signal, withMd5 = true }: ReadTarOptions): Promise<ReadTar> {
+async function readTar(root: string, tar: string, number: number, { gate, signal, withMd5 = true }: ReadTarOptions): Promise<ReadTar> {
   const index = tarIndexFolder(root);
   const known = await knownTar(index, root, tar, gate);
   const listed = await listedMd5(root, tar, gate);
@@ -107,7 +139,7 @@ async function readTar(root: string, split: ImageSplit, tar: string, { gate, sig
       async store(database) {
         const part = await gate.open(partOf(index, tar));
         try {
-          const rows = `select ${literal(split)}, image_id, tar, "offset", size from read_parquet(${pathLiteral(fdPath(part))})`;
+          const rows = `select ${number}, image_id, "offset", size from read_parquet(${pathLiteral(fdPath(part))})`;
           await database.run(`insert into tar_member ${rows}`);
         } finally {
           await part.close();
@@ -125,7 +157,7 @@ async function readTar(root: string, split: ImageSplit, tar: string, { gate, sig
     store: (database) =>
       database.append(
         'tar_member',
-        members.map((member) => [split, member.imageId, tar, member.offset, member.size]),
+        members.map((member) => [number, member.imageId, member.offset, member.size]),
       ),
   };
 }

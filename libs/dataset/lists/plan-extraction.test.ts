@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { packTars } from '../tars/pack-tars.ts';
 import { testFolder } from '../testing/hand-made-collection.ts';
 import { collectionImages, writeCollection } from '../testing/object-collection.ts';
 import { readList } from './manifest.ts';
@@ -42,4 +43,23 @@ test('the ids of a text file or a list are found in tars in the order of the tar
   expect(await refused(`${train[0]}\na/../b\n`)).toMatch(/bad_row: .*ids.txt, line 2: expected an image id/);
   expect(await refused('\n')).toMatch(/empty_list: .* has no ids/);
   expect(await refused(train[0], '/nowhere')).toMatch(/missing_file: The source \/nowhere does not exist/);
+});
+
+test('an image that is in several tars is read once: from the first split, and there from the last tar', async () => {
+  await using folder = await testFolder();
+  const root = join(folder.path, 'tars');
+  const images = (...ids: string[]) => ids.map((id) => ({ id, read: async () => Buffer.from(`pixels of ${id}`) }));
+  // Dealt round robin: tar 0 has a000, c000 and tar 1 a000, b000.
+  await packTars(root, 'index', images('a000', 'a000', 'c000', 'b000'), 2);
+  await packTars(root, 'test', images('a000', 'b000', 'd000'), 1);
+  const [list, out] = [join(folder.path, 'ids.txt'), join(folder.path, 'plan.parquet')];
+  await writeFile(list, 'a000\nb000\nc000\nd000\n');
+  expect(await planExtraction({ list, source: { kind: 'tars', root }, places: null, out })).toEqual({ images: 4 });
+  const rows = (await Array.fromAsync(readList(out))).flat();
+  expect(rows.map(({ imageId, tar, imageNumber }) => [imageId, tar, imageNumber])).toEqual([
+    ['c000', 'index/images_000.tar', 0],
+    ['a000', 'index/images_001.tar', 1],
+    ['b000', 'index/images_001.tar', 2],
+    ['d000', 'test/images_000.tar', 3],
+  ]);
 });

@@ -6,7 +6,7 @@ import { createFileGate, type FileGate } from '../file-gate.ts';
 import { type ImageSplit, imageIdPattern, imageSplits, memberPathSql, requireFolder } from '../folders.ts';
 import { decoded, textLines } from '../metadata/text-lines.ts';
 import { splitsOfSource } from '../tars/index-tars.ts';
-import { loadImageFiles, loadTars } from './load-tables.ts';
+import { loadImageFiles, offsetOfPlace, placeKey, readTars, tarOfPlace } from './load-tables.ts';
 import type { ImageRoot } from './manifest.ts';
 import { parquet } from './write-list.ts';
 
@@ -32,20 +32,19 @@ export async function planExtraction({ list, source, places, out, signal }: Plan
   const gate = await createFileGate(places);
   // Next to the file, which is on a disk with room.
   const folder = await mkdtemp(`${dirname(out)}/planning-`);
-  const database = await openDatabase({ folder, memoryLimitMiB: 1024, ...(signal ? { signal } : {}) });
+  const database = await openDatabase({ folder, memoryLimitMiB: 512, ...(signal ? { signal } : {}) });
   try {
     await requireFolder('The source', source.root, gate);
     await loadIds(database, list, signal);
     const splits = await splitsOfSource(source, gate);
-    await loadPlaces(database, { source, splits, folder, gate, signal });
+    const columns = await loadPlaces(database, { source, splits, gate, signal });
     await requireAll(database, list, source);
-    const columns = source.kind === 'tars' ? 'tar, "offset", size, file_bytes, file_changed_ms' : 'file_bytes, file_changed_ms';
-    const order = source.kind === 'tars' ? 'tar, "offset"' : 'pos';
+    // The rows of the table are in order, and stay so: nothing is sorted again.
     await database.run(
       `copy (
-         select image_id, path, -1 as label, 0 as noisy, null::varchar as country, null::varchar as continent,
-           (row_number() over (order by ${order}) - 1)::integer as image_number, ${columns}
-         from placed order by image_number
+         select image_id, split || '/' || ${memberPathSql('image_id')} as path, -1 as label, 0 as noisy, null::varchar as country,
+           null::varchar as continent, rowid::integer as image_number, ${columns.join(', ')}
+         from placed
        ) to ${literal(out)} ${parquet}`,
     );
     const [rows] = await database.rows('select count(*) as images from placed');
@@ -83,6 +82,7 @@ async function loadIds(database: Database, list: string, signal?: AbortSignal): 
     throw new CairnError('bad_row', message, { details: { file: list, [unit]: count(bad.pos) } });
   }
   await database.run('create table listed as select image_id, min(pos) as pos from given group by image_id');
+  await database.run('drop table given');
   const [ids] = await database.rows('select count(*) as n from listed');
   if (count(ids?.n) === 0) throw new CairnError('empty_list', `The list ${list} has no ids`, { details: { list } });
 }
@@ -102,29 +102,66 @@ async function loadLines(database: Database, list: string, signal?: AbortSignal)
   await database.append('given', rows);
 }
 
-type Placing = { source: ImageRoot; splits: readonly ImageSplit[]; folder: string; gate: FileGate; signal: AbortSignal | undefined };
+type Placing = { source: ImageRoot; splits: readonly ImageSplit[]; gate: FileGate; signal: AbortSignal | undefined };
 
-/** The table placed: each listed image that the source has, once; of several splits with it the first counts. */
-async function loadPlaces(database: Database, { source, splits, folder, gate, signal }: Placing): Promise<void> {
-  const files = { gate, signal };
-  if (source.kind === 'tars') await loadTars(database, source.root, splits, folder, { ...files, withMd5: false });
-  else await loadImageFiles(database, source.root, splits, files);
-  const found =
-    source.kind === 'tars'
-      ? `select split, image_id, place.tar as tar, place."offset" as "offset", place.size as size, f.file_bytes, f.file_changed_ms
-         from tar_place left join file_now f on f.tar = place.tar`
-      : 'select split, image_id, file_bytes, file_changed_ms from image_now';
+/**
+ * The table placed: each listed image that the source has, once, in the order in which they are read; of several splits with it the first
+ * counts. Returns the further columns of the list.
+ */
+async function loadPlaces(database: Database, { source, splits, gate, signal }: Placing): Promise<string[]> {
+  if (source.kind === 'tars') {
+    await readTars(database, source.root, splits, { gate, signal, withMd5: false });
+    return placesInTars(database);
+  }
+  await loadImageFiles(database, source.root, splits, { gate, signal });
+  // Of several splits with an image the first counts.
   await database.run(
     `create table placed as
-     select l.pos, l.image_id, s.split || '/' || ${memberPathSql('l.image_id')} as path, s.* exclude (split, image_id)
-     from listed l join (${found}) s using (image_id)
-     qualify row_number() over (partition by l.image_id order by list_position(${`[${imageSplits.map(literal).join(', ')}]`}, s.split)) = 1`,
+     select l.image_id, s.split, s.file_bytes, s.file_changed_ms from listed l join image_now s using (image_id)
+     qualify row_number() over (partition by l.image_id order by ${rankOf('s.split')}) = 1 order by l.pos`,
   );
+  return ['file_bytes', 'file_changed_ms'];
+}
+
+const rankOf = (split: string): string => `list_position([${imageSplits.map(literal).join(', ')}], ${split})`;
+
+/** Numbers instead of names and structs, and one sort of narrow rows: 4.9 million images are planned in seconds. */
+async function placesInTars(database: Database): Promise<string[]> {
+  const tars = await database.rows('select * from file_now order by tar_number');
+  const ofTar = (values: string[]): string => `[${values.join(', ')}][${tarOfPlace('key')} + 1]`;
+  // Of several places the one in the first split counts, and in it the last, as when unpacking a tar.
+  const rank = new Map<string, number>(imageSplits.map((split, at) => [split, imageSplits.length - at]));
+  const ranks = `[${tars.map((tar) => rank.get(text(tar.split)) ?? 0).join(', ')}]`;
+  await database.run(
+    `create table found as
+     select l.rowid as listed, image_id, (${ranks}[tar_number + 1]::bigint << 60) | ${placeKey} as ranked, size
+     from tar_member join listed l using (image_id)`,
+  );
+  await database.run('drop table tar_member');
+  const [twice] = await database.rows('select count(*) - count(distinct listed) as n from found');
+  if (count(twice?.n) > 0)
+    await database.run(
+      `create or replace table found as
+       select listed, any_value(image_id) as image_id, max(ranked) as ranked, arg_max(size, ranked) as size from found group by listed`,
+    );
+  await database.run(`create table ordered as select image_id, ranked & ${(1n << 60n) - 1n} as key, size from found order by key`);
+  await database.run('drop table found');
+  const splitOf = ofTar(tars.map((tar) => literal(text(tar.split))));
+  await database.run(`create view placed as select rowid, image_id, ${splitOf} as split, key, size from ordered`);
+  return [
+    `${ofTar(tars.map((tar) => literal(text(tar.tar))))} as tar`,
+    `${offsetOfPlace('key')} as "offset"`,
+    'size',
+    `${ofTar(tars.map((tar) => `${count(tar.file_bytes)}::bigint`))} as file_bytes`,
+    `${ofTar(tars.map((tar) => `${count(tar.file_changed_ms)}::bigint`))} as file_changed_ms`,
+  ];
 }
 
 const mostNamed = 5;
 
 async function requireAll(database: Database, list: string, { root }: ImageRoot): Promise<void> {
+  const [counts] = await database.rows('select (select count(*) from listed) as listed, (select count(*) from placed) as placed');
+  if (counts?.listed === counts?.placed) return;
   const unknown = await database.rows(
     `select image_id, pos, count(*) over () as n from listed where image_id not in (select image_id from placed) order by pos limit ${mostNamed}`,
   );
