@@ -91,7 +91,7 @@ test('a view is saved from the address of its page, and its filters list runs', 
     'limit,20 owner,eve sort,name state,failed state,held tag,baseline',
   );
   const unknown = await cairn(['runs', '--view', 'yours']);
-  expect(unknown).toMatchObject({ code: 1, err: expect.stringContaining('There is no view yours of runs') });
+  expect(unknown).toMatchObject({ code: 2, err: expect.stringContaining('There is no view yours of runs') });
   expect(await cairn(['view', 'save', 'mine', 'https://cairn.example.org/v1/runs/x'])).toMatchObject({
     err: expect.stringContaining('is not the address of a page with filters'),
   });

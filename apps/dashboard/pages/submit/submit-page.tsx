@@ -11,12 +11,14 @@ import { useTitle } from '../../parts/title.ts';
 import { readYaml } from './recipe-text.ts';
 import classes from './submit.module.css';
 import { SubmitForm } from './submit-form.tsx';
+import { trainOnRecipe } from './train-on.ts';
+import { TrainOnChoice } from './train-on-choice.tsx';
 
 /** A run is put together here: from a recipe of the service, or from that of another run. */
 export function SubmitPage() {
   useTitle('Submit a run');
   const maySubmit = useMay('run.submit');
-  const { from } = useSearch({ from: '/signed-in/submit' });
+  const { from, trainOn } = useSearch({ from: '/signed-in/submit' });
   if (!maySubmit) {
     return (
       <>
@@ -25,7 +27,7 @@ export function SubmitPage() {
       </>
     );
   }
-  return from === undefined ? <FromRecipe /> : <FromRun runId={from} />;
+  return from === undefined ? <FromRecipe /> : <FromRun runId={from} stage={trainOn ?? null} />;
 }
 
 function FromRecipe() {
@@ -56,7 +58,12 @@ function FromRecipe() {
             value: recipe.data.recipe,
             run: null,
           }}
-          choice={<RecipeChoice value={name} names={recipes.data?.items.map((one) => one.name) ?? []} />}
+          choice={
+            <>
+              <RecipeChoice value={name} names={recipes.data?.items.map((one) => one.name) ?? []} />
+              <TrainOnChoice />
+            </>
+          }
           description={recipe.data.recipe.description}
         />
       )}
@@ -64,7 +71,8 @@ function FromRecipe() {
   );
 }
 
-function FromRun({ runId }: { runId: string }) {
+/** `stage`: the one whose result is trained on from, '' for the last; null submits the whole run again. */
+function FromRun({ runId, stage }: { runId: string; stage: string | null }) {
   const { client } = useServices();
   const run = useQuery({ queryKey: keys.run(runId), queryFn: ({ signal }) => client.getRun(runId, { signal }) });
   if (run.data === undefined) {
@@ -75,6 +83,32 @@ function FromRun({ runId }: { runId: string }) {
     );
   }
   const { recipeYaml: yaml, name, dataset, priority, given } = run.data;
+  const link = (
+    <Link to="/runs/$runId" params={{ runId }}>
+      {name}
+    </Link>
+  );
+  if (stage !== null) {
+    const continued = trainOnRecipe(run.data, stage);
+    if (continued === null) {
+      return (
+        <Heading end={null}>
+          <p>
+            The run {link} has no {stage === '' ? 'training stage' : `stage ${stage}`} to train on from.
+          </p>
+        </Heading>
+      );
+    }
+    const base = { recipe: continued, yaml: stringify(continued), value: continued };
+    return (
+      <SubmitForm
+        key={`${runId} ${stage}`}
+        base={{ ...base, run: { id: runId, name, dataset, priority, until: null } }}
+        choice={<span>training on from {link}</span>}
+        description={continued.description}
+      />
+    );
+  }
   const read = readYaml(yaml);
   const parsed = recipeSchema.safeParse('value' in read ? read.value : null);
   // A recipe of another release may not be one of this release: then it is submitted as it is written, and the form says what is wrong.
@@ -90,12 +124,7 @@ function FromRun({ runId }: { runId: string }) {
         run: { id: runId, name, dataset, priority, until: given?.until ?? null },
       }}
       choice={
-        <span>
-          from the run{' '}
-          <Link to="/runs/$runId" params={{ runId }}>
-            {name}
-          </Link>
-        </span>
+        <span>from the run {link}</span>
       }
       description=""
     />
