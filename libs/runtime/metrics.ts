@@ -1,5 +1,8 @@
+import { createRequire } from 'node:module';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+const require = createRequire(import.meta.url);
 
 /** Labels that would make one series per run, or worse: a Prometheus server cannot hold that many. */
 const unboundedLabel = /(^|_)(id|run|step|attempt|shard|token|user|path|url)$|Id$/;
@@ -28,8 +31,10 @@ export type Metrics = {
  * @throws Error for a label that names a single run, attempt or the like.
  */
 export function createMetrics({ processMetrics = true }: { processMetrics?: boolean } = {}): Metrics {
-  const registry = new Registry();
-  if (processMetrics) collectDefaultMetrics({ register: registry, prefix: 'cairn_' });
+  // Loaded here, not by every program that imports something else of this library, such as an agent.
+  const prom: typeof import('prom-client') = require('prom-client');
+  const registry = new prom.Registry();
+  if (processMetrics) prom.collectDefaultMetrics({ register: registry, prefix: 'cairn_' });
 
   function common<Label extends string>({ name, help, labels = [] }: Described<Label>) {
     const bad = labels.find((label) => unboundedLabel.test(label));
@@ -39,18 +44,18 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
 
   return {
     registry,
-    counter: (described) => new Counter(common(described)),
+    counter: (described) => new prom.Counter(common(described)),
     gauge({ collect, ...described }) {
       const configuration = common(described);
-      if (!collect) return new Gauge(configuration);
-      return new Gauge({
+      if (!collect) return new prom.Gauge(configuration);
+      return new prom.Gauge({
         ...configuration,
         collect() {
           return collect(this);
         },
       });
     },
-    histogram: ({ buckets, ...described }) => new Histogram({ ...common(described), buckets: [...buckets] }),
+    histogram: ({ buckets, ...described }) => new prom.Histogram({ ...common(described), buckets: [...buckets] }),
     async render() {
       return { contentType: registry.contentType, body: await registry.metrics() };
     },

@@ -1,8 +1,9 @@
 import http from 'node:http';
 import https from 'node:https';
-import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
+import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
 import { backoff, usedProxies } from '@cairn/runtime';
+import { aws } from './aws.ts';
 import { objectKey, objectPrefix } from './object-store.ts';
 
 /** What the functions on objects in S3 need. */
@@ -26,7 +27,7 @@ const maxSockets = 50;
 export function openBucket(location: S3Location, limits: S3Limits): S3Bucket {
   const place = `s3://${location.bucket}/${location.prefix}`.replace(/\/$/, '');
   return {
-    client: new S3Client(clientConfig(location, limits)),
+    client: new (aws().S3Client)(clientConfig(location, limits)),
     limits,
     location,
     place,
@@ -72,7 +73,7 @@ function clientConfig(location: S3Location, limits: S3Limits): S3ClientConfig {
 /** The region of AWS_REGION or the AWS configuration files. Servers that need an endpoint rarely use the region. */
 async function regionOfEnvironment(location: S3Location): Promise<string> {
   try {
-    return await new S3Client(location.profile === undefined ? {} : { profile: location.profile }).config.region();
+    return await new (aws().S3Client)(location.profile === undefined ? {} : { profile: location.profile }).config.region();
   } catch (cause) {
     if (location.endpoint !== undefined) return 'us-east-1';
     throw new CairnError(

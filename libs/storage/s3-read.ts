@@ -1,16 +1,7 @@
 import { Readable } from 'node:stream';
-import {
-  AbortMultipartUploadCommand,
-  DeleteObjectsCommand,
-  GetObjectCommand,
-  HeadBucketCommand,
-  HeadObjectCommand,
-  type HeadObjectCommandOutput,
-  ListMultipartUploadsCommand,
-  type ListMultipartUploadsCommandOutput,
-  ListObjectsV2Command,
-} from '@aws-sdk/client-s3';
+import type { HeadObjectCommandOutput, ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
+import { aws } from './aws.ts';
 import { type GetOptions, type ListedObject, objectKey, objectPrefix } from './object-store.ts';
 import { type S3Bucket, withAbort } from './s3-bucket.ts';
 import { hasCode, hasStatus, isMissing, noObject, s3Error } from './s3-error.ts';
@@ -87,7 +78,7 @@ async function* readOn(bucket: S3Bucket, key: string, start: number, first: Open
 /** Undefined when the object has no byte at `start`. */
 async function openSpan(bucket: S3Bucket, key: string, { start, end, etag }: Span, signal: AbortSignal): Promise<Opened | undefined> {
   const isWhole = start === 0 && end === undefined;
-  const command = new GetObjectCommand({
+  const command = new (aws().GetObjectCommand)({
     ...bucket.addressOf(key),
     ...(isWhole ? {} : { Range: `bytes=${start}-${end === undefined ? '' : end - 1}` }),
     ...(etag === undefined ? {} : { IfMatch: etag }),
@@ -118,7 +109,7 @@ function replaced(bucket: S3Bucket, key: string, cause: unknown): CairnError {
 /** The server's metadata of an object; null when it does not exist. */
 export async function headObject(bucket: S3Bucket, key: string, signal: AbortSignal | undefined): Promise<HeadObjectCommandOutput | null> {
   try {
-    return await bucket.client.send(new HeadObjectCommand(bucket.addressOf(key)), withAbort(signal));
+    return await bucket.client.send(new (aws().HeadObjectCommand)(bucket.addressOf(key)), withAbort(signal));
   } catch (error) {
     if (!isMissing(error)) throw error;
     await checkBucket(bucket, signal);
@@ -130,7 +121,7 @@ export async function headObject(bucket: S3Bucket, key: string, signal: AbortSig
 async function checkBucket({ client, location, seen }: S3Bucket, signal: AbortSignal | undefined): Promise<void> {
   if (seen.isThere) return;
   try {
-    await client.send(new HeadBucketCommand({ Bucket: location.bucket }), withAbort(signal));
+    await client.send(new (aws().HeadBucketCommand)({ Bucket: location.bucket }), withAbort(signal));
   } catch (error) {
     if (hasStatus(error, 404)) throw Object.assign(new Error('the bucket is missing', { cause: error }), { name: 'NoSuchBucket' });
     // Some credentials may read objects but not query the bucket.
@@ -152,7 +143,7 @@ async function* listPages(bucket: S3Bucket, prefix: string, signal: AbortSignal 
       Prefix: `${base}${start === '' ? '' : `${start}/`}`,
       ...(token === undefined ? {} : { ContinuationToken: token }),
     };
-    const answer = await bucket.client.send(new ListObjectsV2Command(page), withAbort(signal));
+    const answer = await bucket.client.send(new (aws().ListObjectsV2Command)(page), withAbort(signal));
     yield answer.Contents ?? [];
     token = answer.IsTruncated ? answer.NextContinuationToken : undefined;
   } while (token !== undefined);
@@ -194,7 +185,7 @@ export async function removeObjects(bucket: S3Bucket, prefix: string, signal: Ab
   for await (const page of listPages(bucket, objectKey(prefix), signal)) {
     const names = page.flatMap(({ Key }) => (Key === undefined ? [] : [{ Key }]));
     if (names.length === 0) continue;
-    const command = new DeleteObjectsCommand({ Bucket: bucket.location.bucket, Delete: { Objects: names, Quiet: true } });
+    const command = new (aws().DeleteObjectsCommand)({ Bucket: bucket.location.bucket, Delete: { Objects: names, Quiet: true } });
     const { Errors: errors = [] } = await bucket.client.send(command, withAbort(signal));
     if (errors.length > 0) throw notRemoved(bucket, prefix, errors);
   }
@@ -221,13 +212,13 @@ export async function sweepUploads(bucket: S3Bucket, before: Date, signal: Abort
   do {
     const next = page === undefined ? {} : { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker };
     page = await bucket.client.send(
-      new ListMultipartUploadsCommand({ Bucket, Prefix, MaxUploads: bucket.limits.pageKeys, ...next }),
+      new (aws().ListMultipartUploadsCommand)({ Bucket, Prefix, MaxUploads: bucket.limits.pageKeys, ...next }),
       withAbort(signal),
     );
     for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
       const isOurs = Key?.startsWith(Prefix) ?? false;
       if (!isOurs || Initiated === undefined || Initiated >= before) continue;
-      const isThere = await bucket.client.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId }), withAbort(signal)).then(
+      const isThere = await bucket.client.send(new (aws().AbortMultipartUploadCommand)({ Bucket, Key, UploadId }), withAbort(signal)).then(
         () => true,
         (error: unknown) => {
           // Its writer finished first.

@@ -1,12 +1,7 @@
-import {
-  type CompletedPart,
-  CompleteMultipartUploadCommand,
-  CopyObjectCommand,
-  DeleteObjectCommand,
-  UploadPartCopyCommand,
-} from '@aws-sdk/client-s3';
+import type { CompletedPart } from '@aws-sdk/client-s3';
 import { manifestName } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
+import { aws } from './aws.ts';
 import { type GetOptions, type ObjectStore, objectKey } from './object-store.ts';
 import { defaultS3Limits, maxParts, openBucket, type S3Bucket, type S3Limits, type S3Location, withAbort } from './s3-bucket.ts';
 import { noObject, type S3Act, s3Error } from './s3-error.ts';
@@ -72,7 +67,7 @@ export function openS3Store(location: S3Location, limits: Partial<S3Limits> = {}
     async remove(key, signal) {
       const address = bucket.addressOf(key);
       return guarded({ act: 'Removing', key, signal }, async () => {
-        await client.send(new DeleteObjectCommand(address), withAbort(signal));
+        await client.send(new (aws().DeleteObjectCommand)(address), withAbort(signal));
       });
     },
 
@@ -80,7 +75,7 @@ export function openS3Store(location: S3Location, limits: Partial<S3Limits> = {}
       const manifest = bucket.addressOf(`${objectKey(prefix)}/${manifestName}`);
       return guarded({ act: 'Removing', key: prefix, signal }, async () => {
         // First, because a kill may leave the rest: half of an artifact must never be taken for a whole one.
-        await client.send(new DeleteObjectCommand(manifest), withAbort(signal));
+        await client.send(new (aws().DeleteObjectCommand)(manifest), withAbort(signal));
         await removeObjects(bucket, prefix, signal);
       });
     },
@@ -106,7 +101,7 @@ async function copyObject(bucket: S3Bucket, from: string, to: string, signal: Ab
   const source = { CopySource: sourceOf(address), ...(found.ETag === undefined ? {} : { CopySourceIfMatch: found.ETag }) };
   const bytes = found.ContentLength ?? 0;
   if (bytes > bucket.limits.copyPartBytes) await copyParts(bucket, to, source, bytes, signal);
-  else await bucket.client.send(new CopyObjectCommand({ ...target, ...source }), withAbort(signal));
+  else await bucket.client.send(new (aws().CopyObjectCommand)({ ...target, ...source }), withAbort(signal));
 }
 
 async function copyParts(bucket: S3Bucket, to: string, source: Source, bytes: number, signal: AbortSignal | undefined): Promise<void> {
@@ -114,11 +109,11 @@ async function copyParts(bucket: S3Bucket, to: string, source: Source, bytes: nu
   try {
     const copied: CompletedPart[] = [];
     await inParallel(spansOf(bytes, bucket.limits.copyPartBytes), bucket.limits.parallelParts, async ({ number, range }) => {
-      const command = new UploadPartCopyCommand({ ...upload, ...source, PartNumber: number, CopySourceRange: range });
+      const command = new (aws().UploadPartCopyCommand)({ ...upload, ...source, PartNumber: number, CopySourceRange: range });
       const { CopyPartResult: result } = await bucket.client.send(command, withAbort(signal));
       copied.push({ PartNumber: number, ETag: result?.ETag });
     });
-    await bucket.client.send(new CompleteMultipartUploadCommand(completion(upload, copied)), withAbort(signal));
+    await bucket.client.send(new (aws().CompleteMultipartUploadCommand)(completion(upload, copied)), withAbort(signal));
   } catch (error) {
     await abandonUpload(bucket, upload);
     throw error;

@@ -1,17 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import {
-  AbortMultipartUploadCommand,
-  type CompletedPart,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
-  HeadObjectCommand,
-  PutObjectCommand,
-  UploadPartCommand,
-} from '@aws-sdk/client-s3';
+import type { CompletedPart } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
 import { inParallel, sleep, untilAborted } from '@cairn/runtime';
+import { aws } from './aws.ts';
 import type { ObjectSource, PutOptions, PutResult } from './object-store.ts';
 import { maxParts, type S3Bucket, withAbort } from './s3-bucket.ts';
 import { attemptsOf, hasCode, hasStatus, isMissing, s3Error } from './s3-error.ts';
@@ -68,7 +61,7 @@ async function sizeOf(source: ObjectSource): Promise<number> {
 
 async function putWhole(writing: Writing, content: Buffer): Promise<boolean> {
   const { bucket, key, signal } = writing;
-  const command = new PutObjectCommand({ ...bucket.addressOf(key), ...markOf(writing), ...conditionOf(writing), Body: content });
+  const command = new (aws().PutObjectCommand)({ ...bucket.addressOf(key), ...markOf(writing), ...conditionOf(writing), Body: content });
   return concluded(writing, content.length, () => bucket.client.send(command, withAbort(signal)));
 }
 
@@ -82,7 +75,7 @@ async function putParts(writing: Writing, first: Part, content: PartedContent, s
     const sent: CompletedPart[] = [];
     const sendPart = async ({ number, content: body }: Part) => {
       if (number > maxParts) throw tooLarge(bucket, key, content.bytes());
-      const command = new UploadPartCommand({ ...upload, PartNumber: number, Body: body });
+      const command = new (aws().UploadPartCommand)({ ...upload, PartNumber: number, Body: body });
       const { ETag } = await bucket.client.send(command, withAbort(signal)).catch((error: unknown) => {
         throw s3Error(error, bucket, act());
       });
@@ -91,7 +84,7 @@ async function putParts(writing: Writing, first: Part, content: PartedContent, s
     await inParallel(startingWith(first, content.parts), bucket.limits.parallelParts, sendPart, stopSource);
     signal?.throwIfAborted();
     const complete = completion(upload, sent);
-    const command = () => new CompleteMultipartUploadCommand({ ...complete, ...conditionOf(writing) });
+    const command = () => new (aws().CompleteMultipartUploadCommand)({ ...complete, ...conditionOf(writing) });
     const isWritten = await concluded(writing, content.bytes(), () => bucket.client.send(command(), withAbort(signal)));
     if (!isWritten) await abandonUpload(bucket, upload);
     return isWritten;
@@ -128,10 +121,12 @@ async function concluded(writing: Writing, bytes: number, send: () => Promise<un
 }
 
 async function isOwn({ bucket, key, writeId, signal }: Writing): Promise<boolean> {
-  const found = await bucket.client.send(new HeadObjectCommand(bucket.addressOf(key)), withAbort(signal)).catch((error: unknown) => {
-    if (isMissing(error)) return undefined;
-    throw error;
-  });
+  const found = await bucket.client
+    .send(new (aws().HeadObjectCommand)(bucket.addressOf(key)), withAbort(signal))
+    .catch((error: unknown) => {
+      if (isMissing(error)) return undefined;
+      throw error;
+    });
   return found?.Metadata?.[writeIdName] === writeId;
 }
 
@@ -145,7 +140,7 @@ export async function beginUpload(
   signal: AbortSignal | undefined,
 ): Promise<Upload> {
   const address = bucket.addressOf(key);
-  const { UploadId } = await bucket.client.send(new CreateMultipartUploadCommand({ ...address, ...extra }), withAbort(signal));
+  const { UploadId } = await bucket.client.send(new (aws().CreateMultipartUploadCommand)({ ...address, ...extra }), withAbort(signal));
   if (UploadId === undefined) throw new Error('the server started a multipart upload without an id');
   return { ...address, UploadId };
 }
@@ -158,7 +153,7 @@ export function completion(upload: Upload, parts: CompletedPart[]) {
 /** Removes an upload and its parts, even after an abort. Where the server does not answer, the sweep does it later. */
 export async function abandonUpload(bucket: S3Bucket, upload: Upload): Promise<void> {
   const limit = AbortSignal.timeout(bucket.limits.abortMs);
-  await bucket.client.send(new AbortMultipartUploadCommand(upload), { abortSignal: limit }).catch(() => undefined);
+  await bucket.client.send(new (aws().AbortMultipartUploadCommand)(upload), { abortSignal: limit }).catch(() => undefined);
 }
 
 async function* startingWith<T>(first: T, rest: AsyncIterator<T, undefined>): AsyncGenerator<T, undefined> {

@@ -127,6 +127,11 @@ describe('the sources', () => {
     expect(sets.map(({ path }) => path)).toEqual([]);
   });
 
+  test('load the packages that many programs would load in vain at their first use: an agent starts for every attempt', () => {
+    const early = /^import (?!type )[^;]*'(?:@aws-sdk\/client-s3|prom-client)'/m;
+    expect(sources.filter(({ text, forTests }) => !forTests && early.test(text)).map(({ path }) => path)).toEqual([]);
+  });
+
   test('of the bootstrap need nothing that it has not installed yet', () => {
     const wrong = sources
       .filter(({ path }) => path.startsWith('apps/cli/bootstrap/') && path.endsWith('.mjs'))

@@ -25,7 +25,7 @@ export async function storeSearchResults(
     await mkdir(dirname(join(folder, name)), { recursive: true });
     return join(folder, name);
   };
-  const list = async (name: string, split: 'index' | 'test', ids: readonly string[]): Promise<void> =>
+  const list = async (name: string, split: 'index' | 'test' | 'train', ids: readonly string[]): Promise<void> =>
     parquet.write({
       path: await path(name),
       columns: { image_id: 'text', path: 'text', label: 'integer', image_number: 'integer' },
@@ -74,7 +74,7 @@ export async function storeSearchResults(
 }
 
 /** Writes pictures of one colour each to the folder of a dataset. */
-export async function drawImages(root: string, split: 'index' | 'test', ids: readonly string[]): Promise<void> {
+export async function drawImages(root: string, split: 'index' | 'test' | 'train', ids: readonly string[]): Promise<void> {
   for (const [at, id] of ids.entries()) {
     const path = join(root, imagePath(split, id));
     await mkdir(dirname(path), { recursive: true });

@@ -33,9 +33,18 @@ beforeEach(async () => {
   api = await startStubApi();
   states = [ended('failed')];
   api.on('POST', '/v1/runs', () => aRun());
-  api.on('GET', '/v1/runs/[^/]+', () => (states.length > 1 ? states.shift() : states[0]));
+  // Without a hint of its stream a watcher asks again only after 15 s.
+  let hint = (): void => undefined;
+  api.on('GET', '/v1/runs/[^/]+', () => {
+    if (states.length < 2) return states[0];
+    hint();
+    return states.shift();
+  });
   api.on('GET', '/v1/runs/[^/]+/events', () => ({ items: [], nextSeq: 1 }));
-  api.on('GET', '/v1/events', (_, response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders());
+  api.on('GET', '/v1/events', (_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+    hint = () => void response.write(`event: hint\ndata: {"topic":"run:${idFor('run', 1)}","what":"progress"}\n\n`);
+  });
 });
 afterEach(() => api.close());
 

@@ -126,7 +126,7 @@ test(
 );
 
 test(
-  'the sign-in passes axe in both themes at three widths',
+  'the sign-in passes axe in both themes',
   async () => {
     const page = await openPage('/sign-in', { token: null });
     await page.getByRole('heading', { name: 'Sign in to Cairn' }).waitFor();

@@ -6,8 +6,8 @@ import { openEngineHarness } from '@cairn/engine/testing';
 import { createCloser } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { bareEnvironment, freePort, makeRunFolder, removeRunFolder, serverProgram } from '@cairn/testing';
-import type { BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, expect } from 'vitest';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, afterEach, test as base, expect } from 'vitest';
 import { findChromium, launchChromium } from './chromium.ts';
 
 const root = join(import.meta.dirname, '..', '..', '..');
@@ -16,6 +16,8 @@ const pictures = join(root, 'out', 'dashboard');
 
 const adminToken = 'cairn_the-admin-of-the-browser-tests';
 const startLimitMs = 60_000;
+/** The first test of a machine without a Chromium installs one. */
+const installLimitMs = 6 * 60_000;
 /** How long a page may take to show what a test waits for, on a busy machine. */
 const pageLimitMs = 15_000;
 
@@ -31,10 +33,18 @@ export type PageOptions = {
   of?: BrowserContext;
 };
 
+/** One Chromium for all test files of a worker. It keeps nothing between tests: pages are in contexts of their own, closed after each. */
+// biome-ignore lint/correctness/noEmptyPattern: vitest reads here what a fixture needs.
+const withBrowser = base.extend('browser', { scope: 'worker' }, async ({}, { onCleanup }) => {
+  const browser = await launchChromium(await findChromium(process.env));
+  onCleanup(() => browser.close());
+  return browser;
+});
+
 /**
- * A real api with the dashboard, on a database of its own, an engine whose steps the test plays, and one Chromium for a test file. Each
- * page is in a context of its own. A test fails on errors in the console, on violations of the content security policy and on failed
- * requests, and a failed test leaves a picture of its pages in out/dashboard.
+ * For a test file: a real api with the dashboard, on a database of its own, an engine whose steps the test plays, and pages in a Chromium.
+ * A test fails on errors in the console, on violations of the content security policy and on failed requests, and a failed test leaves a
+ * picture of its pages in out/dashboard.
  */
 export async function openDashboard() {
   const closer = createCloser();
@@ -42,16 +52,18 @@ export async function openDashboard() {
   await access(join(root, 'apps', 'dashboard', 'dist', 'index.html')).catch((cause: unknown) => {
     throw new Error('the dashboard is not built: run `npm run build -w apps/dashboard`, or `npm test`, which builds it', { cause });
   });
-  const program = await findChromium(process.env);
   const harness = await openEngineHarness();
   closer.add('the engine harness', () => harness.close());
   const { url, server, folder } = await startApi(harness.databaseUrl, closer);
-  const browser = await launchChromium(program);
-  closer.add('the browser', () => browser.close());
+  let browser: Browser | undefined;
+  withBrowser.beforeAll(({ browser: started }) => {
+    browser = started;
+  }, installLimitMs);
   const watched = watchPages();
 
   async function openPage(path: string, options: PageOptions = {}): Promise<Page> {
     const { token = adminToken, theme = 'light', width = 1280, height = 900, expected = [] } = options;
+    if (browser === undefined) throw new Error('pages can be opened in tests, not before');
     const context =
       options.of ?? (await browser.newContext({ baseURL: url, colorScheme: theme, viewport: { width, height }, reducedMotion: 'reduce' }));
     context.setDefaultTimeout(pageLimitMs);
@@ -70,7 +82,6 @@ export async function openDashboard() {
     harness,
     url,
     server,
-    browser,
     adminToken,
     /** The api's: where a test puts what its steps have made. */
     store: openStore(storageOf(folder)),

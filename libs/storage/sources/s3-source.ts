@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
-import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { CairnError } from '@cairn/contract';
+import { aws } from '../aws.ts';
 import { defaultS3Limits, openBucket, type S3Location } from '../s3-bucket.ts';
 import { hasStatus, isMissing, s3Error, statusOf } from '../s3-error.ts';
 import type { SourceFile, SourceRequests } from './source.ts';
@@ -19,7 +19,7 @@ export function s3Source(location: S3Location, { idleMs }: { idleMs: number }): 
 
     async head(path, abortSignal) {
       try {
-        const found = await bucket.client.send(new HeadObjectCommand(bucket.addressOf(path)), { abortSignal });
+        const found = await bucket.client.send(new (aws().HeadObjectCommand)(bucket.addressOf(path)), { abortSignal });
         return fileOf(path, found.ContentLength, found);
       } catch (error) {
         if (isMissing(error)) return null;
@@ -28,7 +28,7 @@ export function s3Source(location: S3Location, { idleMs }: { idleMs: number }): 
     },
 
     async open(path, { start, end }, abortSignal) {
-      const command = new GetObjectCommand({ ...bucket.addressOf(path), Range: `bytes=${start}-${end - 1}` });
+      const command = new (aws().GetObjectCommand)({ ...bucket.addressOf(path), Range: `bytes=${start}-${end - 1}` });
       const answer = await bucket.client.send(command, { abortSignal }).catch((error: unknown) => {
         if (isMissing(error)) return null;
         throw hasStatus(error, 416) ? shorter(`${url}/${path}`, start) : error;
@@ -57,7 +57,7 @@ export function s3Source(location: S3Location, { idleMs }: { idleMs: number }): 
           MaxKeys: limits.pageKeys,
           ...(token === undefined ? {} : { ContinuationToken: token }),
         };
-        const answer = await bucket.client.send(new ListObjectsV2Command(page), { abortSignal });
+        const answer = await bucket.client.send(new (aws().ListObjectsV2Command)(page), { abortSignal });
         const files = (answer.Contents ?? []).flatMap(({ Key = '', ...object }) =>
           Key === Prefix ? [] : [fileOf(Key.slice(prefix.length), object.Size, object)],
         );

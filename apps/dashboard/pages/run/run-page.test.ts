@@ -1,9 +1,11 @@
 import type { Page } from 'playwright-core';
 import { expect, test, vi } from 'vitest';
-import { accessibilityFaults } from '../../testing/accessibility.ts';
+import { accessibilityFaults, looks } from '../../testing/accessibility.ts';
+import { failStage } from '../../testing/fail-stage.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
+import { openTab } from '../../testing/open-tab.ts';
 import { playStage } from '../../testing/play-stage.ts';
-import { type RunTab, runTabs } from './run-search.ts';
+import { runTabs } from './run-search.ts';
 
 vi.setConfig({ testTimeout: 90_000 });
 
@@ -13,24 +15,6 @@ const { harness, client, openPage } = dashboard;
 const stepRow = (page: Page, name: string) => page.getByRole('list', { name: 'Steps' }).getByRole('listitem', { name, exact: true });
 const tab = (page: Page, name: string) =>
   page.getByRole('navigation', { name: 'Parts of the run' }).getByRole('link', { name, exact: true });
-
-const traceback = 'Traceback (most recent call last):\n  File "train.py", line 128, in run\nFloatingPointError: loss is nan at step 1204';
-
-/** A run whose first stage has failed, with its curve and its log. */
-async function aFailedRun(name: string) {
-  const runId = await harness.submit({ name, noReuse: true });
-  await harness.play(runId, 'prepare');
-  const stage = await playStage(harness, runId, 'first');
-  await stage.print(Array.from({ length: 500 }, (_, line) => `step ${line + 1} loss 0.5\n`).join(''));
-  await stage.print(`\u001b[31mERROR\u001b[0m the loss is not finite\n${traceback}\n`, 'stderr');
-  const steps = Array.from({ length: 50 }, (_, index) => index + 1);
-  await stage.report(
-    { type: 'metrics', name: 'loss', steps, values: steps.map((step) => 5 / step), times: steps.map((step) => 1_800_000_000 + step) },
-    { type: 'progress', done: 50, total: 100, unit: 'steps', rate: 120, rateUnit: 'images', etaSeconds: 60, message: '' },
-  );
-  await stage.fail(`The loss is not finite at step 1,204.\n${traceback}`);
-  return { runId, attemptId: stage.attemptId };
-}
 
 test('a run is watched from its submission to its mAP, without a reload', async () => {
   const url = 'https://code.example.com/team/landmarks/pull/7';
@@ -90,7 +74,7 @@ test('a run is watched from its submission to its mAP, without a reload', async 
 });
 
 test('a failure is understood and retried in three clicks', async () => {
-  const { runId } = await aFailedRun('diverged');
+  const { runId } = await failStage(harness, 'diverged');
   const page = await openPage(`/runs/${runId}`);
   const failures = page.getByRole('region', { name: 'Failures' });
   await failures.getByRole('heading', { name: /^first failed: Training diverged/i }).waitFor();
@@ -227,29 +211,13 @@ test('a run is tagged and annotated, found by both, and a view of them is kept f
   expect(await reader.getByRole('button', { name: 'Remove the view our baselines' }).count()).toBe(0);
 });
 
-/** What a tab shows when it is complete. */
-const shownIn = {
-  steps: 'Open the log there',
-  timeline: 'waits for room',
-  training: 'Loss',
-  extraction: 'The shards are not planned yet.',
-  logs: 'FloatingPointError',
-  events: 'first is active',
-  settings: 'learningRate',
-  lineage: 'dataset toy@1',
-} as const satisfies Record<RunTab, string>;
-
-test('every tab is without serious findings of axe in both themes, wide and narrow', async () => {
-  const { runId } = await aFailedRun('looked-at');
+test('every tab is without serious findings of axe, by turns light and wide, and dark and narrow', async () => {
+  const { runId } = await failStage(harness, 'looked-at');
   const page = await openPage(`/runs/${runId}?step=first`);
   const faults: string[] = [];
-  for (const name of runTabs) {
-    if (name !== 'steps') await page.locator(`nav a[href*="tab=${name}"]`).first().click();
-    await page.getByText(shownIn[name]).first().waitFor();
-    const found = await accessibilityFaults(page, [
-      { colorScheme: 'light', width: 1280 },
-      { colorScheme: 'dark', width: 400 },
-    ]);
+  for (const [index, name] of runTabs.entries()) {
+    await openTab(page, name);
+    const found = await accessibilityFaults(page, looks.slice(index % 2, (index % 2) + 1));
     faults.push(...found.map((fault) => `${name}: ${fault}`));
   }
   expect(faults).toEqual([]);

@@ -154,7 +154,7 @@ test(
 );
 
 test(
-  'the pages pass axe in both themes at three widths',
+  'the pages pass axe in both themes',
   async () => {
     const page = await openPage('/runs?q=run-1000');
     await page.getByRole('checkbox', { name: 'Select run-1000', exact: true }).check();
