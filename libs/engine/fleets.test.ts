@@ -1,6 +1,7 @@
 import { protocol } from '@cairn/contract';
-import { loadWaiting } from '@cairn/db';
-import { afterAll, describe, expect, test } from 'vitest';
+import { hintChannel, listen, loadWaiting } from '@cairn/db';
+import { newId } from '@cairn/runtime';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { attemptGone, createAttempts, dropStaging, pendingFinalization, settleRun, unsettledRuns } from './index.ts';
 import { ada, openEngineHarness } from './testing/engine-harness.ts';
 
@@ -102,6 +103,30 @@ describe('shards', () => {
     await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
     await harness.engine.commitShard(a, 1, shard?.index ?? 0, commit);
     expect((await harness.step(runId, 'extract_index')).shardsCommitted).toBe(1);
+  });
+
+  test('are announced to those who watch the run when they are leased and committed, and by nothing that is refused', async () => {
+    const runId = await atExtraction();
+    const [worker = ''] = await harness.startAttempts(runId, 'extract_index');
+    const { id: stepId } = await harness.step(runId, 'extract_index');
+    const hints: unknown[] = [];
+    const [over, connected] = [new AbortController(), Promise.withResolvers<void>()];
+    onTestFinished(() => over.abort());
+    listen({
+      ...{ url: harness.databaseUrl, channels: [hintChannel], onConnect: connected.resolve, onError: connected.reject },
+      onNotification: (_, payload) => void hints.push(JSON.parse(payload)),
+      signal: over.signal,
+    });
+    await connected.promise;
+    const commit = { rows: 3, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
+    await expect(harness.engine.claimShard(worker, 2, { holding: [] })).rejects.toMatchObject({ code: 'superseded' });
+    await expect(harness.engine.claimShard(newId('attempt'), 1, { holding: [] })).rejects.toMatchObject({ code: 'not_found' });
+    await expect(harness.engine.commitShard(worker, 1, 99, commit)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(harness.engine.commitShard(worker, 1, 0, commit)).rejects.toMatchObject({ code: 'lease_lost' });
+    await claim(worker);
+    await harness.engine.commitShard(worker, 1, 0, commit);
+    const hint = { topic: `run:${runId}`, runId, stepId, what: 'shards' };
+    await expect.poll(() => hints, { timeout: 10_000 }).toEqual([hint, hint]);
   });
 
   test('fail the step when too many images are unreadable', async () => {
