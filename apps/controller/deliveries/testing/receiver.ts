@@ -41,11 +41,16 @@ export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, pub
   const parts = { ctx, publicUrl, clock };
   const sendOne = (due: DueDelivery) => deliver(parts, due, AbortSignal.timeout(20_000));
 
+  const findDue = (): Promise<DueDelivery[]> => dueDeliveries(prisma, clock(), 100);
+  function catchUp(): void {
+    now = Math.max(now, Date.now() + 1_000);
+  }
+
   /** Sends what is due now, until nothing is. Returns how many tries that took. */
   async function send(): Promise<number> {
-    now = Math.max(now, Date.now() + 1_000);
+    catchUp();
     for (let tries = 0; ; ) {
-      const due = await dueDeliveries(prisma, clock(), 100);
+      const due = await findDue();
       if (due.length === 0) return tries;
       tries += due.length;
       await Promise.all(due.map(sendOne));
@@ -82,7 +87,10 @@ export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, pub
     send,
     sendOne,
     pass,
-    due: () => dueDeliveries(prisma, clock(), 100),
+    due: () => {
+      catchUp();
+      return findDue();
+    },
     claim: (due: DueDelivery) => claimDelivery(prisma, due, clock()),
   };
 }
