@@ -23,7 +23,13 @@ const builders: Builders = {
     settings: stepSettings.export.parse({ imageSize: 32, model }),
     ...overrides,
   }),
-  extract: (overrides) => ({ ...base('extract'), kind: 'extract', settings: stepSettings.extract.parse({ list: 'index' }), ...overrides }),
+  extract: (overrides) => ({
+    ...base('extract'),
+    kind: 'extract',
+    settings: stepSettings.extract.parse({ list: 'index' }),
+    earlier: null,
+    ...overrides,
+  }),
   search: (overrides) => ({ ...base('search'), kind: 'search', settings: stepSettings.search.parse({}), ...overrides }),
   tag: (overrides) => ({ ...base('tag_index'), kind: 'tag', settings: stepSettings.tag.parse({}), ...overrides }),
   rerank: (overrides) => ({

@@ -14,6 +14,7 @@ import {
 } from '@cairn/contract';
 import { stepKinds } from '@cairn/domain';
 import { artifactFilesColumn, datasetFilesColumn, detailsColumn, type Given, givenColumn, needsColumn, states } from '../columns.ts';
+import { readEarlier } from '../earlier-features.ts';
 import type { EngineContext } from '../engine.ts';
 import { liveAttempt } from './live-attempt.ts';
 
@@ -54,6 +55,7 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
     registered: datasetFilesColumn.parse(step.run.dataset.files),
     stagingPrefix: stagingPrefix(attempt.id),
     resume,
+    ...(step.kind === 'extract' && !finalizes && { earlier: await readEarlier(ctx.prisma, step) }),
     ...ctx.limits,
   });
 }
