@@ -5,6 +5,9 @@ import { preprocessing } from './settings.ts';
 
 // `cairn extract`: an extraction by one machine, without the service. The command starts the worker with a job, and reads its events.
 
+/** A feature set: the URL of the object store that has its folder, and the name of the folder there. */
+const setPlace = z.object({ store: z.string(), prefix: z.string() });
+
 /** The job, as JSON on standard input. */
 export const aloneJob = z.object({
   /** An exported model, an ONNX file of this machine. */
@@ -18,7 +21,13 @@ export const aloneJob = z.object({
   /** Addresses that may be read, with the settings of their storage; null: the source alone, as the environment says. */
   places: z.array(z.string()).nullable(),
   /** The URL of an object store without the last name of the set, and that name. */
-  out: z.object({ store: z.string(), prefix: z.string() }),
+  out: setPlace,
+  /** Further models with the same preprocessing, which share the reading and decoding: each has its set in the same store. */
+  also: z.array(z.object({ model: z.string(), prefix: z.string() })).default([]),
+  /** A set of the same model, whose features are taken over where the images are the same; null: that in `out`, if there is one. */
+  reuse: setPlace.nullable().default(null),
+  /** Of a complete set, reads the images again that it rejected. */
+  retryRejected: z.boolean().default(false),
   /** One child for each: the number of a GPU, or null for the CPU. */
   devices: z.array(wholeNumber.nullable()).min(1),
   batch: z.number().int().min(1),
@@ -26,6 +35,10 @@ export const aloneJob = z.object({
   shardRows: z.number().int().min(1),
 });
 export type AloneJob = z.infer<typeof aloneJob>;
+export type AloneJobInput = z.input<typeof aloneJob>;
+
+/** The file of a set of `cairn extract` with its images as they were: path, size and time of each, in the order of the extraction. */
+export const aloneImagesFile = 'images.parquet';
 
 /** What makes two extractions the same: a folder holds the parts of only one. */
 export const aloneIdentity = z.object({
@@ -47,11 +60,13 @@ export const alonePlan = z.object({
   shardRows: z.number().int().min(1),
   /** Of `parts/plan.parquet`: the images in the order in which they are read. */
   listSha256: sha256Hex,
+  /** The images that the set in this place, or the one that is reused, rejected are read again. */
+  retriesRejected: z.boolean().default(false),
   createdAt: timestamp,
 });
 export type AlonePlan = z.infer<typeof alonePlan>;
 
-export const aloneResult = z.object({
+const aloneSet = z.object({
   images: wholeNumber,
   rows: wholeNumber,
   rejected: wholeNumber,
@@ -64,6 +79,11 @@ export const aloneResult = z.object({
   /** Over all children. */
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number() }),
 });
+export const aloneSetDetails = aloneSet.omit({ digest: true, resumed: true });
+export type AloneSet = z.infer<typeof aloneSet>;
+
+/** The set of the model, and those of further models. */
+export const aloneResult = aloneSet.extend({ also: z.array(aloneSet.extend({ prefix: z.string() })) });
 export type AloneResult = z.infer<typeof aloneResult>;
 
 /** Lines on standard output. */

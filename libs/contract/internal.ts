@@ -124,7 +124,23 @@ export const attemptSpec = z.discriminatedUnion('kind', [
   }),
   z.object({ ...specBase, kind: z.literal('train'), settings: stepSettings.train }),
   z.object({ ...specBase, kind: z.literal('export'), settings: stepSettings.export }),
-  z.object({ ...specBase, kind: z.literal('extract'), settings: stepSettings.extract }),
+  z.object({
+    ...specBase,
+    kind: z.literal('extract'),
+    settings: stepSettings.extract,
+    /** A feature set of the same model whose features are taken over where the images are the same; null for none. */
+    earlier: z
+      .object({
+        id: idOf('artifact'),
+        prefix: z.string(),
+        /** The key of the list that it was extracted from. */
+        listKey: z.string(),
+        /** False where the images that it rejected are to be read again. */
+        keepsRejected: z.boolean(),
+      })
+      .nullable()
+      .default(null),
+  }),
   z.object({ ...specBase, kind: z.literal('scan'), settings: stepSettings.scan }),
   z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
   z.object({ ...specBase, kind: z.literal('tag'), settings: stepSettings.tag }),
@@ -247,7 +263,16 @@ export type ClaimRequest = z.infer<typeof claimRequest>;
 
 /** The answer to a claim. `from` and `count` are in distinct ids of the list, in order of first appearance, or in rows of the feature set. */
 export const shardClaim = z.object({
-  shard: z.object({ index: z.number().int(), from: z.number().int(), count: z.number().int(), tries: z.number().int() }).nullable(),
+  shard: z
+    .object({
+      index: z.number().int(),
+      from: z.number().int(),
+      count: z.number().int(),
+      tries: z.number().int(),
+      /** The prefix below which its last holder kept what it had finished; null for none. */
+      resumeFrom: z.string().nullable().default(null),
+    })
+    .nullable(),
   /** True when every shard is committed: the attempt ends. */
   done: z.boolean(),
   /** When no shard is free but not all are committed (others hold leases): ask again after this long. */

@@ -315,6 +315,10 @@ export const cancelRequest = z.strictObject({ reason: writtenText(500).default('
 export const retryRequest = z.strictObject({
   /** The step to run again from; defaults to every failed or cancelled step. */
   from: stepName.optional(),
+  rejected: z
+    .boolean()
+    .default(false)
+    .describe('Also runs extractions again that left out images: they read only these, and take over all features.'),
 });
 
 // Steps, attempts, shards ----------------------------------------------------------------------------------------------

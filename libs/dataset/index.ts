@@ -29,6 +29,7 @@ export {
   type TarIndexEntry,
   type WrittenFile,
 } from './lists/manifest.ts';
+export { type Difference, type PlanDifferenceOptions, planDifference } from './lists/plan-difference.ts';
 export { type PlanExtractionOptions, planExtraction } from './lists/plan-extraction.ts';
 export type { PrepareListsOptions } from './lists/prepare-lists.ts';
 export { prepareLists } from './lists/prepare-lists.ts';

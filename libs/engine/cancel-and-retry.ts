@@ -1,6 +1,7 @@
-import { CairnError, isDoneStep } from '@cairn/contract';
+import { CairnError, featuresDetails, isDoneStep } from '@cairn/contract';
 import { audit } from './audit.ts';
 import { whyHeld } from './budgets.ts';
+import { rereadRejected } from './earlier-features.ts';
 import type { Actor, EngineContext } from './engine.ts';
 import { lockGiven } from './external-inputs.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
@@ -21,11 +22,23 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
   });
 }
 
+export type RetryOptions = {
+  /** Extractions that rejected images also run again, and read only these. */
+  rejected?: boolean;
+};
+
 /**
  * Reopens an ended run: every failed or cancelled step and every one whose result was given up, and with `from` also that step and all
- * that depend on it, which then run again even if their results exist.
+ * that depend on it, which then run again even if their results exist. With `rejected` the same for extractions that rejected images: they
+ * take over all features, and what depends on them runs again where a set has changed.
  */
-export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, from: string | null): Promise<void> {
+export async function retryRun(
+  ctx: EngineContext,
+  runId: string,
+  actor: Actor,
+  from: string | null,
+  { rejected = false }: RetryOptions = {},
+): Promise<void> {
   const { projectId } = actor;
   const row = await ctx.prisma.run.findFirst({ where: { id: runId, projectId }, select: { group: true } });
   if (row === null) throw new CairnError('not_found', `run ${runId} not found`);
@@ -33,8 +46,13 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
   const retry = async (run: RunWork): Promise<boolean> => {
     requireAction(run, 'retry');
     const again = from === null ? new Set<string>() : dependents(run, from);
+    const extractions = rejected ? await withRejected(run, from) : [];
+    const after = new Set(extractions.flatMap(({ name }) => [...dependents(run, name)]));
+    for (const { name } of extractions) again.add(name);
     // A step whose result was given up makes it again.
-    const reset = run.steps.filter((step) => again.has(step.name) || !isDoneStep(step.state) || step.artifact === null);
+    const reset = run.steps.filter(
+      (step) => again.has(step.name) || after.has(step.name) || !isDoneStep(step.state) || step.artifact === null,
+    );
     if (reset.length === 0) throw new CairnError('wrong_state', `every step of run ${run.name} is done; name the step to rerun from`);
     await checkRunQuotas(ctx, run.tx, run);
     await lockGiven(run.tx, reset);
@@ -45,6 +63,7 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     }
     const held = await whyHeld(run.tx, run);
     const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
+    for (const step of extractions) await rereadRejected(run, step);
     for (const step of reset) block(run, step);
     // The lock of the group comes first, so that a run that its budget holds does not enter it.
     const entry = key === null || held !== null ? null : await placeInGroup(run.tx, key);
@@ -59,8 +78,14 @@ export async function retryRun(ctx: EngineContext, runId: string, actor: Actor, 
     });
     if (run.gate !== null) changeRun(run, { gateState: 'waiting', gateProblem: null, gateNotBefore: null });
     moveRun(run, hold === null ? 'running' : 'held', held);
-    const after = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
-    await audit(run.tx, actor, { action: 'run.retry', target: run.id, before, after, details: { from } });
+    const changed = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
+    await audit(run.tx, actor, {
+      action: 'run.retry',
+      target: run.id,
+      before,
+      after: changed,
+      details: { from, ...(rejected && { rejected }) },
+    });
     emit(run, 'note', `${actor.name} retries ${reset.map((step) => step.name).join(', ')}`, {});
     return run.state === 'held';
   };
@@ -98,6 +123,24 @@ export async function releaseRun(ctx: EngineContext, runId: string, actor: Actor
     if (key !== null) await lockGroup(tx, key);
   });
   if (key !== null) await settleGroup(ctx, key);
+}
+
+/**
+ * The extractions of a run whose sets lack rejected images, but for those that run again anyway.
+ *
+ * @throws CairnError `wrong_state` when there is none
+ */
+async function withRejected(run: RunWork, from: string | null): Promise<WorkStep[]> {
+  const again = from === null ? new Set<string>() : dependents(run, from);
+  const candidates = run.steps.filter((step) => step.kind === 'extract' && isDoneStep(step.state) && !again.has(step.name));
+  const sets = await run.tx.artifact.findMany({
+    where: { id: { in: candidates.flatMap(({ artifact }) => artifact?.id ?? []) }, state: 'ready' },
+    select: { id: true, details: true },
+  });
+  const rejecting = new Set(sets.flatMap(({ id, details }) => ((featuresDetails.safeParse(details).data?.rejected ?? 0) > 0 ? [id] : [])));
+  const found = candidates.filter(({ artifact }) => rejecting.has(artifact?.id ?? ''));
+  if (found.length > 0) return found;
+  throw new CairnError('wrong_state', `no extraction of run ${run.name} rejected an image, so there is none to read again`);
 }
 
 /** The step and all steps that need it, directly or indirectly. */

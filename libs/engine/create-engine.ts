@@ -29,7 +29,7 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     submitRun: (request, actor, idempotencyKey, origin) => submitRun(ctx, request, actor, idempotencyKey, origin),
     planRun: (request, actor) => planRun(ctx, request, actor),
     cancelRun: (runId, actor, reason) => cancelRun(ctx, runId, actor, reason),
-    retryRun: (runId, actor, from) => retryRun(ctx, runId, actor, from),
+    retryRun: (runId, actor, from, options) => retryRun(ctx, runId, actor, from, options),
     releaseRun: (runId, actor) => releaseRun(ctx, runId, actor),
     pinRun: (runId, isPinned, actor) => pinRun(ctx, runId, isPinned, actor),
     annotateRun: (runId, request, actor) => annotateRun(ctx, runId, request, actor),

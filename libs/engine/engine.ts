@@ -31,6 +31,7 @@ import type {
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, SecretKeys } from '@cairn/runtime';
 import type { z } from 'zod';
+import type { RetryOptions } from './cancel-and-retry.ts';
 import type { BuiltinRecipe } from './recipes.ts';
 import type { BoundTrigger, MayManage, RefusedDelivery, SignedDelivery } from './triggers/bound-trigger.ts';
 
@@ -69,7 +70,7 @@ export type Engine = {
   ): Promise<{ runId: string; created: boolean }>;
   planRun(request: SubmitRequest, actor: Actor): Promise<PlanView>;
   cancelRun(runId: string, actor: Actor, reason: string): Promise<void>;
-  retryRun(runId: string, actor: Actor, from: string | null): Promise<void>;
+  retryRun(runId: string, actor: Actor, from: string | null, options?: RetryOptions): Promise<void>;
   releaseRun(runId: string, actor: Actor): Promise<void>;
   /** Keeps the results of a run whatever the retention policy, or no longer. */
   pinRun(runId: string, isPinned: boolean, actor: Actor): Promise<void>;

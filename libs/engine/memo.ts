@@ -2,6 +2,7 @@ import { CairnError } from '@cairn/contract';
 import { type KnownInput, type MemoParts, mayReuse, memoParts, rulesOf, stepKinds } from '@cairn/domain';
 import { canonicalJson, newId, sha256 } from '@cairn/runtime';
 import { detailsColumn, memoPartsColumn, toJson } from './columns.ts';
+import { findEarlier } from './earlier-features.ts';
 import { writePending } from './pending-writes.ts';
 import { changeStep, emit, makesItsResult, type RunWork, replaceResult, type WorkArtifact, type WorkStep } from './run-work.ts';
 
@@ -32,7 +33,10 @@ export async function claimResult(run: RunWork, step: WorkStep): Promise<void> {
   }
   if (artifact === null) throw new Error(`the result of ${step.name} was removed twice while it was taken up`);
   changeStep(run, step, { artifact });
-  if (inserted.length > 0) await planShards(run, step, inputs);
+  if (inserted.length > 0) {
+    await planShards(run, step, inputs);
+    if (step.kind === 'extract') await findEarlier(run, step, parts);
+  }
   if (inserted.length === 0 && artifact.state === 'building') {
     emit(run, 'step', `${step.name} waits for the same result, which another run is building`, {
       step: step.name,

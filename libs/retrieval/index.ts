@@ -1,13 +1,16 @@
 export * from './features/extract-shard.ts';
 export * from './features/id-table.ts';
 export * from './features/image-queue.ts';
+export * from './features/known-rows.ts';
 export { normalizeRow } from './features/normalize-row.ts';
 export * from './features/npy.ts';
 export * from './features/read-features.ts';
 export * from './features/read-list-rows.ts';
 export * from './features/shard-files.ts';
+export * from './features/shard-journal.ts';
 export * from './image/decode-image.ts';
 export { createDecodePool, type DecodePool } from './image/decode-pool.ts';
+export { greyPicture } from './image/grey-picture.ts';
 export * from './image/preprocess-image.ts';
 export * from './image/unreadable-image.ts';
 export * from './metrics/evaluate-neighbours.ts';

@@ -82,6 +82,8 @@ export type ArtifactCommit = {
   files: readonly CommittedFile[];
   /** Fixed by the caller, like `createdAt`: a repeated commit ends with the same manifest. */
   manifest: Omit<ArtifactManifest, 'files' | 'digest'>;
+  /** A folder below the prefix that stays, which the caller removes when the manifest is there. */
+  keeps?: string;
   /** Called after each file with the number of files that are in place. */
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
@@ -103,7 +105,7 @@ export const faultyParts = z.object({ names: z.array(z.string()) });
  *   parts ({@link faultyParts}); all others were copied by then.
  */
 export async function commitArtifact(store: ObjectStore, commit: ArtifactCommit): Promise<ArtifactManifest> {
-  const { prefix, files, manifest, onProgress, signal } = commit;
+  const { prefix, files, manifest, keeps, onProgress, signal } = commit;
   const sorted = byName(files);
   const listed = sorted.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }));
   const complete = artifactManifest.parse({ ...manifest, files: listed, digest: contentDigest(listed) });
@@ -145,7 +147,7 @@ export async function commitArtifact(store: ObjectStore, commit: ArtifactCommit)
   if (faults.length > 0) throw faultOf(prefix, faults);
   // Readers such as embedding-reader treat every file of a folder as a part of it. Not the manifest, which another commit may have written by now.
   found.delete(`${prefix}/${manifestName}`);
-  for (const key of found.keys()) await store.remove(key, signal);
+  for (const key of found.keys()) if (keeps === undefined || !key.startsWith(`${keeps}/`)) await store.remove(key, signal);
   await store.put(`${prefix}/${manifestName}`, `${canonicalJson(complete)}\n`, signal === undefined ? {} : { signal });
   return complete;
 }

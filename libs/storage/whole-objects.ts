@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
 import { CairnError } from '@cairn/contract';
@@ -75,11 +75,31 @@ export async function writeWhole(
   }
 }
 
-/** Creates the folder and its parents, each synced into the one above. */
+/**
+ * Creates the folder and its parents, each synced into the one above. Not by `recursive`, which never ends in a file system that does not
+ * let anyone create folders and says that they do not exist, such as /proc.
+ */
 export async function makeFolder(folder: string): Promise<void> {
-  const first = await mkdir(folder, { recursive: true });
-  if (first === undefined) return;
-  for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+  const missing: string[] = [];
+  for (let path = folder; !(await makeOne(path)); path = dirname(path)) missing.push(path);
+  for (const path of missing.reverse())
+    if (!(await makeOne(path))) {
+      const message = `ENOENT: no such file or directory, mkdir '${path}'`;
+      throw Object.assign(new Error(message), { code: 'ENOENT', syscall: 'mkdir', path });
+    }
+}
+
+/** True when the folder is there; false when the one above is not. */
+async function makeOne(path: string): Promise<boolean> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' && dirname(path) !== path) return false;
+    if (codeOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return true;
+    throw error;
+  }
+  await syncFolder(dirname(path));
+  return true;
 }
 
 /** Moves a whole file into place, over an existing one. The folder may have been removed in the meantime: creates it again. */

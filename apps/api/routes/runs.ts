@@ -186,7 +186,7 @@ export function runRoutes(app: App, { prisma, engine, admission }: ApiDeps): voi
     },
     async (request) => {
       const caller = callerOf(request);
-      await engine.retryRun(request.params.id, caller, request.body.from ?? null);
+      await engine.retryRun(request.params.id, caller, request.body.from ?? null, { rejected: request.body.rejected });
       return viewOf(request.params.id, caller.projectId);
     },
   );

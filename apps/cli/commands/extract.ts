@@ -32,6 +32,9 @@ type ExtractOptions = {
   batch: number;
   threads: number;
   shardRows: number;
+  also: string[];
+  reuse?: string;
+  retryRejected?: true;
 };
 
 const workerMain = join(import.meta.dirname, '../../worker/main.ts');
@@ -49,7 +52,18 @@ export function addExtract({ program, action }: Registrar): void {
         'tars',
       ]),
     )
-    .requiredOption('--out <location>', 'the feature set: a folder, or s3://bucket/prefix')
+    .requiredOption(
+      '--out <location>',
+      'the feature set: a folder, or s3://bucket/prefix; a set of a shorter list that is there is extended by the images that it lacks',
+    )
+    .option(
+      '--also <file>',
+      'another model with the same preprocessing, which shares the reading and decoding; its set is OUT-NAME by its file (repeatable)',
+      (file: string, files: string[]) => [...files, file],
+      [] as string[],
+    )
+    .option('--reuse <location>', 'a set of the same model, preprocessing and source, whose features are taken over')
+    .option('--retry-rejected', 'of a complete set, reads the images again that it left out, and only these')
     .option('--devices <devices>', 'cpu, cpu:N for N processes, or GPUs: cuda:0, cuda:0-7, cuda:0,2 (default: cpu)', devices)
     .option('--image-size <pixels>', 'the side of the images, for a model without it in its metadata', wholeNumber(8, 4096))
     .addOption(new Option('--preprocessing <name>', 'for a model without it in its metadata').choices(preprocessing.options))
@@ -101,12 +115,15 @@ async function extract({ ui, cli, signal }: Session, options: ExtractOptions): P
     `${plural(images, 'image')} of the list: ${formatCount(rows)} features, ${formatCount(rejected)} rejected, in ${plural(shards, 'shard')}; ` +
       `each id is there once, and no other.`,
   );
+  for (const { prefix, rows: others, rejected: left, digest: otherDigest } of result.also)
+    ui.line(`${prefix}: ${formatCount(others)} features, ${formatCount(left)} rejected.  ${ui.style.dim(otherDigest.slice(0, 16))}`);
   ui.line(`Written in ${formatDuration((performance.now() - began) / 1000)}.  ${ui.style.dim(`${options.out}  ${digest.slice(0, 16)}`)}`);
   return undefined;
 }
 
 function jobOf(options: ExtractOptions): AloneJob {
-  const { source, imageSize, model, list, batch, threads, shardRows } = options;
+  const { source, imageSize, model, list, batch, threads, shardRows, also, reuse, retryRejected = false } = options;
+  const out = placeOf(options.out, '--out');
   const isUrl = isDatasetUrl(source);
   return {
     model: resolve(model),
@@ -118,14 +135,17 @@ function jobOf(options: ExtractOptions): AloneJob {
       root: isUrl ? (source.split('?')[0] ?? '').replace(/\/+$/, '') : resolve(source),
     },
     places: isUrl ? [source] : null,
-    out: placeOf(options.out),
+    out,
+    also: also.map((file) => ({ model: resolve(file), prefix: `${out.prefix}-${basename(file, '.onnx')}` })),
+    reuse: reuse === undefined ? null : placeOf(reuse, '--reuse'),
+    retryRejected,
     devices: options.devices ?? [null],
     ...{ batch, threads, shardRows },
   };
 }
 
 /** A set is a folder in a store: the URL of the store, and its name there. */
-function placeOf(out: string): AloneJob['out'] {
+function placeOf(out: string, option: '--out' | '--reuse'): AloneJob['out'] {
   if (!isDatasetUrl(out)) {
     const folder = resolve(out);
     return { store: pathToFileURL(dirname(folder)).href, prefix: basename(folder) };
@@ -134,7 +154,7 @@ function placeOf(out: string): AloneJob['out'] {
   const names = address.replace(/\/+$/, '').split('/');
   const prefix = names.pop() ?? '';
   if (names.length < 3 || prefix === '') {
-    throw new CairnError('invalid_request', `--out ${out} is a whole bucket`, {
+    throw new CairnError('invalid_request', `${option} ${out} is a whole bucket`, {
       details: { remedy: 'Name a folder in it: s3://bucket/features.' },
     });
   }

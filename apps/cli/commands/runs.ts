@@ -74,6 +74,7 @@ export function addRunCommands({ program, action }: Registrar): void {
     .command('retry <run>')
     .description('runs the failed and cancelled steps of a run again')
     .option('--from <step>', 'runs this step and all that depend on it again')
+    .option('--rejected', 'also reads the images again that extractions left out, and only these')
     .option('-w, --wait', "shows the run until it is over; the exit code is the run's")
     .action(action(retry));
 }
@@ -189,11 +190,19 @@ async function release({ ui, signal, client }: Session, text: string): Promise<u
   return undefined;
 }
 
-async function retry(session: Session, text: string, options: { from?: string; wait?: true }): Promise<number | undefined> {
+async function retry(
+  session: Session,
+  text: string,
+  options: { from?: string; rejected?: true; wait?: true },
+): Promise<number | undefined> {
   const { ui, signal } = session;
   const client = await session.client();
   const { id } = await findRun(client, text, signal);
-  const run = await client.retryRun(id, options.from === undefined ? {} : { from: options.from }, { signal });
+  const run = await client.retryRun(
+    id,
+    { ...(options.from === undefined ? {} : { from: options.from }), ...(options.rejected && { rejected: true }) },
+    { signal },
+  );
   if (options.wait) return waitForRun(session, client, run);
   ui.json(run);
   ui.line(`${ui.style.bold(run.name)} ${paintedRunState(run.state, ui)} again`);

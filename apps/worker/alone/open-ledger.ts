@@ -1,7 +1,16 @@
-import { type AloneIdentity, type AlonePlan, alonePlan, CairnError, isCairnError, type ShardCommit, shardCommit } from '@cairn/contract';
+import {
+  type AloneIdentity,
+  type AlonePlan,
+  aloneImagesFile,
+  alonePlan,
+  CairnError,
+  isCairnError,
+  type ShardCommit,
+  shardCommit,
+} from '@cairn/contract';
 import { canonicalJson, sha256Json } from '@cairn/runtime';
 import { type ObjectStore, readManifest } from '@cairn/storage';
-import type { FleetContext } from '../fleet/run-shards.ts';
+import type { FleetClient } from '../fleet/run-shards.ts';
 
 /** The folder of an unfinished set: its plan, its parts, and the commits of its shards. */
 export const partsFolder = (prefix: string): string => `${prefix}/parts`;
@@ -10,12 +19,20 @@ const planKey = (prefix: string): string => `${partsFolder(prefix)}/plan.json`;
 export const planListKey = (prefix: string): string => `${partsFolder(prefix)}/plan.parquet`;
 const commitKey = (prefix: string, index: number): string => `${partsFolder(prefix)}/commits/${String(index).padStart(5, '0')}.json`;
 
-export type FoundSet = { state: 'none' } | { state: 'unfinished'; plan: AlonePlan } | { state: 'complete' };
+type Manifest = Awaited<ReturnType<typeof readManifest>>;
+
+/** `before`: the complete set that an unfinished one will replace. */
+export type FoundSet =
+  | { state: 'none' }
+  | { state: 'unfinished'; plan: AlonePlan; before: Manifest | null }
+  | { state: 'complete'; manifest: Manifest }
+  /** A complete set of another list, by the same model from the same source. */
+  | { state: 'other list'; manifest: Manifest };
 
 /**
  * What is at the place of a set.
  *
- * @throws CairnError `name_taken` for anything that is not this extraction; of another one, with both digests
+ * @throws CairnError `name_taken` for anything that is neither this extraction nor one of another list; of another one, with both digests
  */
 export async function findSet(store: ObjectStore, prefix: string, identity: AloneIdentity, signal: AbortSignal): Promise<FoundSet> {
   const digest = sha256Json(identity);
@@ -29,15 +46,16 @@ export async function findSet(store: ObjectStore, prefix: string, identity: Alon
     if (isCairnError(error, 'not_found')) return null;
     throw error;
   });
-  if (manifest !== null) {
-    const found = String(manifest.details.extraction ?? 'of a run');
-    if (found !== digest) throw refuse(found, 'another feature set');
-    return { state: 'complete' };
-  }
   const plan = await readJson(store, planKey(prefix), alonePlan, signal);
   if (plan !== null) {
     if (plan.digest !== digest) throw refuse(plan.digest, 'the parts of another feature set');
-    return { state: 'unfinished', plan };
+    return { state: 'unfinished', plan, before: manifest };
+  }
+  if (manifest !== null) {
+    const found = String(manifest.details.extraction ?? 'of a run');
+    if (found === digest) return { state: 'complete', manifest };
+    if (!isOfSameModel(manifest, identity)) throw refuse(found, 'another feature set');
+    return { state: 'other list', manifest };
   }
   for await (const { key } of store.list(prefix, signal)) {
     // An earlier run was killed before its plan was complete.
@@ -47,6 +65,12 @@ export async function findSet(store: ObjectStore, prefix: string, identity: Alon
     });
   }
   return { state: 'none' };
+}
+
+/** Whether the features of a complete set can be taken over: only the list differs, and the set has its images with their files. */
+export function isOfSameModel({ files, details }: Manifest, identity: AloneIdentity): boolean {
+  const same = (['model', 'preprocessing', 'imageSize', 'source'] as const).every((key) => details[key] === identity[key]);
+  return same && files.some(({ name }) => name === aloneImagesFile);
 }
 
 /**
@@ -65,17 +89,25 @@ export async function tryWriting(store: ObjectStore, prefix: string, signal: Abo
   }
 }
 
+/** Removes the parts of a set, the plan first: without it they count as nothing. */
+export async function removeParts(store: ObjectStore, prefix: string, signal: AbortSignal): Promise<void> {
+  await store.remove(planKey(prefix), signal);
+  await store.removePrefix(partsFolder(prefix), signal);
+}
+
 export async function storePlan(store: ObjectStore, prefix: string, plan: AlonePlan, signal: AbortSignal): Promise<void> {
   await store.put(planKey(prefix), canonicalJson(plan), { signal });
 }
 
 export type Ledger = {
-  client: FleetContext['client'];
   shards: number;
+  shardRows: number;
+  images: number;
   commits: ReadonlyMap<number, ShardCommit>;
+  commit(index: number, commit: ShardCommit): Promise<void>;
 };
 
-/** The shards of a plan and their states, in place of the control plane: one process claims, and commits are objects. */
+/** The shards of a plan and what became of them: commits are objects. */
 export async function openLedger(store: ObjectStore, prefix: string, plan: AlonePlan, signal: AbortSignal): Promise<Ledger> {
   const { images, shardRows } = plan;
   const shards = Math.ceil(images / shardRows);
@@ -85,29 +117,46 @@ export async function openLedger(store: ObjectStore, prefix: string, plan: Alone
     const commit = await readJson(store, key, shardCommit, signal);
     if (commit !== null && index < shards) commits.set(index, commit);
   }
-  const tries = new Map<number, number>();
-  const claimed = new Set<number>();
-
-  const client: Ledger['client'] = {
-    async claimShard() {
-      const index = Array.from({ length: shards }, (_, n) => n).find((n) => !commits.has(n) && !claimed.has(n));
-      if (index === undefined) return { shard: null, done: commits.size === shards, retryAfterSeconds: 1 };
-      claimed.add(index);
-      tries.set(index, (tries.get(index) ?? 0) + 1);
-      const from = index * shardRows;
-      const shard = { index, from, count: Math.min(shardRows, images - from), tries: tries.get(index) ?? 1 };
-      return { shard, done: false, retryAfterSeconds: 0 };
-    },
-    async commitShard(index, commit) {
+  return {
+    ...{ shards, shardRows, images, commits },
+    async commit(index, commit) {
       await store.put(commitKey(prefix, index), canonicalJson(commit), { signal });
       commits.set(index, commit);
-      claimed.delete(index);
-    },
-    async releaseShard(index) {
-      claimed.delete(index);
     },
   };
-  return { client, shards, commits };
+}
+
+/** The shards of several sets of one plan in the place of the control plane: one process claims. A shard is done when every set has it. */
+export function claimsOf(ledgers: readonly Ledger[], resumeFrom: string): { client: FleetClient; setsOf(index: number): number[] } {
+  const [{ shards, shardRows, images }] = ledgers as [Ledger];
+  const tries = new Map<number, number>();
+  const claimed = new Set<number>();
+  const setsOf = (index: number): number[] => ledgers.flatMap(({ commits }, set) => (commits.has(index) ? [] : [set]));
+  return {
+    setsOf,
+    client: {
+      async claimShard() {
+        const open = Array.from({ length: shards }, (_, index) => index).filter((index) => setsOf(index).length > 0);
+        const index = open.find((one) => !claimed.has(one));
+        if (index === undefined) return { shard: null, done: open.length === 0, retryAfterSeconds: 1 };
+        claimed.add(index);
+        tries.set(index, (tries.get(index) ?? 0) + 1);
+        const from = index * shardRows;
+        const shard = { index, from, count: Math.min(shardRows, images - from), tries: tries.get(index) ?? 1, resumeFrom };
+        return { shard, done: false, retryAfterSeconds: 0 };
+      },
+      async commitShard(index, commits) {
+        for (const [at, set] of setsOf(index).entries()) {
+          const commit = commits[at];
+          if (commit !== undefined) await ledgers[set]?.commit(index, commit);
+        }
+        claimed.delete(index);
+      },
+      async releaseShard(index) {
+        claimed.delete(index);
+      },
+    },
+  };
 }
 
 async function readJson<T>(store: ObjectStore, key: string, schema: { parse(value: unknown): T }, signal: AbortSignal): Promise<T | null> {

@@ -7,21 +7,24 @@ import {
   type AloneJob,
   type AlonePlan,
   type AloneResult,
+  type AloneSet,
+  aloneImagesFile,
   aloneJob,
-  aloneResult,
+  aloneSetDetails,
   CairnError,
+  manifestName,
   protocol,
 } from '@cairn/contract';
-import { planExtraction } from '@cairn/dataset';
 import { createLogger, sha256, sha256File, sha256Json } from '@cairn/runtime';
-import { commitArtifact, type ObjectStore, openStore, readManifest } from '@cairn/storage';
+import { commitArtifact, type ObjectStore, openStore } from '@cairn/storage';
 import { failureOf } from '../agent/failure.ts';
 import { createStop, type Stop } from '../agent/stop.ts';
 import { openedShards } from '../child/messages.ts';
 import { startChild } from '../child/start-child.ts';
-import { extractionWork } from '../extract/run-extract.ts';
+import { type Extraction, extractionWork, type OpenJob } from '../extract/run-extract.ts';
 import { type FleetContext, runShards } from '../fleet/run-shards.ts';
-import { findSet, type Ledger, openLedger, partsFolder, planListKey, storePlan, tryWriting } from './open-ledger.ts';
+import { claimsOf, findSet, type Ledger, openLedger, partsFolder, planListKey, removeParts, tryWriting } from './open-ledger.ts';
+import { planSets, takeWhole, type WantedSet } from './plan-sets.ts';
 
 /** Silence after which a child counts as hanging: longer than a source waits for its storage. */
 const hangSeconds = 900;
@@ -50,48 +53,109 @@ export async function runAlone(env: NodeJS.ProcessEnv): Promise<number> {
   }
 }
 
-export type Surroundings = { env: NodeJS.ProcessEnv; stop: Stop; tell: (event: AloneEvent) => void };
+export type Surroundings = {
+  env: NodeJS.ProcessEnv;
+  stop: Stop;
+  tell: (event: AloneEvent) => void;
+} & Pick<FleetContext, 'stragglerMs'> &
+  Pick<Extraction, 'keepEveryMs'>;
 
-/** The extraction itself. Throws the error that ends it. */
-export async function extractAlone(job: AloneJob, { env, stop, tell }: Surroundings): Promise<AloneResult> {
-  const signal = stop.asked;
-  const { prefix } = job.out;
+/** The extraction itself: the sets of one model, or of several that share the reading. Throws the error that ends it. */
+export async function extractAlone(job: AloneJob, surroundings: Surroundings): Promise<AloneResult> {
+  const signal = surroundings.stop.asked;
   const store = openStore(job.out.store);
-  const facts = await factsOf(job);
-  const identity: AloneIdentity = {
-    model: await digestOf(job.model, 'The model', signal),
-    ...facts,
-    list: await digestOf(job.list, 'The list', signal),
-    source: job.source.root,
-  };
-  const found = await findSet(store, prefix, identity, signal);
-  if (found.state === 'complete') return resultOf(await readManifest(store, prefix, signal));
+  const sets = await openSets(job, store, signal);
+  const pending = sets.filter((set) => !isDone(set, job));
+  const made = pending.length === 0 ? new Map<string, AloneSet>() : await extractSets(pending, job, { ...surroundings, store });
+  const [first, ...also] = sets.map((set) => ({ prefix: set.prefix, ...(made.get(set.prefix) ?? completeOf(set)) }));
+  if (first === undefined) throw new CairnError('internal', 'An extraction has no set');
+  const { prefix: _, ...result } = first;
+  return { ...result, also };
+}
+
+async function openSets(job: AloneJob, store: ObjectStore, signal: AbortSignal): Promise<WantedSet[]> {
+  const wanted = [{ model: job.model, prefix: job.out.prefix }, ...job.also];
+  const repeated = wanted.find(({ prefix }, at) => wanted.findIndex((other) => other.prefix === prefix) !== at);
+  if (repeated !== undefined)
+    throw new CairnError('invalid_request', `Two models have their features in ${repeated.prefix}: the file names of --also must differ`);
+  const sets: Omit<WantedSet, 'found'>[] = [];
+  const list = await digestOf(job.list, 'The list', signal);
+  for (const { model, prefix } of wanted) {
+    const facts = await factsOf({ ...job, model });
+    sets.push({ model, prefix, identity: { model: await digestOf(model, 'The model', signal), ...facts, list, source: job.source.root } });
+  }
+  const [first] = sets as [(typeof sets)[number]];
+  const other = sets.find(({ identity }) => howOf(identity) !== howOf(first.identity));
+  if (other !== undefined) {
+    const told = ({ model, identity }: typeof other): string => `${model} (sha256 ${identity.model}) takes ${howOf(identity)}`;
+    throw new CairnError('model_mismatch', `The models cannot share one reading: ${told(first)}, ${told(other)}. Extract them one by one`);
+  }
+  return Promise.all(sets.map(async (set) => ({ ...set, found: await findSet(store, set.prefix, set.identity, signal) })));
+}
+
+const howOf = ({ imageSize, preprocessing }: AloneIdentity): string =>
+  `images of side ${imageSize} with the preprocessing ${preprocessing}`;
+
+const isDone = ({ found }: WantedSet, { retryRejected }: AloneJob): boolean =>
+  found.state === 'complete' && !(retryRejected && completeOf({ found }).rejected > 0);
+
+function completeOf({ found }: Pick<WantedSet, 'found'>): AloneSet {
+  if (found.state !== 'complete') throw new CairnError('internal', 'The set is not complete');
+  const { digest, details } = found.manifest;
+  const told = aloneSetDetails.parse(details);
+  return { ...told, digest, resumed: told.shards };
+}
+
+/** Extracts the sets that are not complete. Returns each by its prefix. */
+async function extractSets(
+  sets: readonly WantedSet[],
+  job: AloneJob,
+  { store, ...surroundings }: Surroundings & { store: ObjectStore },
+): Promise<Map<string, AloneSet>> {
+  const signal = surroundings.stop.asked;
   const workDir = await mkdtemp(join(tmpdir(), 'cairn-extract-'));
   try {
-    const context = contextOf(job, { env, stop, tell, store });
+    const context = contextOf({ ...surroundings, store });
     const listPath = join(workDir, 'plan.parquet');
+    const open = jobOf(job, sets, listPath);
+    const [{ found }] = sets as [WantedSet];
     // The model first: planning lists millions of files.
-    const open = { job, facts, listPath, workDir };
-    if (found.state === 'none') await tryWriting(store, prefix, signal);
-    if (found.state === 'none') await tryModel(context, open);
-    const plan = found.state === 'none' ? await makePlan(open, { store, identity, signal }) : found.plan;
-    if (found.state === 'unfinished') await store.download(planListKey(prefix), listPath, { sha256: plan.listSha256, signal });
-    const ledger = await openLedger(store, prefix, plan, signal);
-    const resumed = ledger.commits.size;
-    tell({ type: 'planned', images: plan.images, shards: ledger.shards, done: resumed });
-    const outcome = await runShards(
-      extractionWork({ ...context, client: ledger.client }, { open: jobOf(open), places: job.devices, total: plan.images }),
+    if (found.state !== 'unfinished') await tryWriting(store, job.out.prefix, signal);
+    if (found.state !== 'unfinished') await tryModel(context, { job, open, workDir });
+    const plans = await planSets(sets, job, { context, store, listPath, workDir });
+    const ledgers = await Promise.all(plans.map(({ prefix, plan }) => openLedger(store, prefix, plan, signal)));
+    for (const [at, { prefix, earlier, isFresh }] of plans.entries())
+      if (isFresh && earlier?.prefix === prefix) await takeWhole(ledgers[at] as Ledger, earlier);
+    const [ledger] = ledgers as [Ledger];
+    const keepAt = `${partsFolder(plans[0]?.prefix ?? '')}/`;
+    const { client, setsOf } = claimsOf(ledgers, keepAt);
+    const resumed = Array.from({ length: ledger.shards }, (_, index) => index).filter((index) => setsOf(index).length === 0).length;
+    surroundings.tell({ type: 'planned', images: ledger.images, shards: ledger.shards, done: resumed });
+    const work = extractionWork(
+      { ...context, client },
+      {
+        ...{ open, places: job.devices, total: ledger.images, folder: workDir },
+        ...{ keepAt, keepEveryMs: surroundings.keepEveryMs ?? keepEveryMs },
+        earlier: plans.map(({ earlier }) => earlier?.set ?? null),
+        setsOf: ({ index }) => setsOf(index),
+        prefixes: ({ index }) => setsOf(index).map((set) => `${partsFolder(plans[set]?.prefix ?? '')}/`),
+      },
     );
+    const outcome = await runShards(work);
     if (outcome.outcome !== 'succeeded') throw new CairnError('program_failed', 'Stopped; the same command continues');
-    return await finishSet(job, { store, plan, ledger, resumed, signal });
+    const done = new Map<string, AloneSet>();
+    for (const [at, { prefix, plan }] of plans.entries())
+      done.set(prefix, await finishSet(job, { store, prefix, plan, ledger: ledgers[at] as Ledger, resumed, signal }));
+    return done;
   } finally {
     await rm(workDir, { recursive: true, force: true });
   }
 }
 
-type Open = { job: AloneJob; facts: Pick<AloneIdentity, 'imageSize' | 'preprocessing'>; listPath: string; workDir: string };
+/** A kill of this process loses at most the batches of this time. */
+const keepEveryMs = 2000;
 
-async function factsOf({ model, imageSize, preprocessing }: AloneJob): Promise<Open['facts']> {
+async function factsOf({ model, imageSize, preprocessing }: AloneJob): Promise<Pick<AloneIdentity, 'imageSize' | 'preprocessing'>> {
   await requireFile(model, 'The model');
   const { readModelFacts } = await import('@cairn/retrieval');
   const told = await readModelFacts(model);
@@ -114,54 +178,46 @@ async function requireFile(path: string, what: string): Promise<void> {
   });
 }
 
-function jobOf({ job, facts, listPath, workDir }: Open) {
+function jobOf(job: AloneJob, sets: readonly WantedSet[], listPath: string): OpenJob {
+  const [{ identity }] = sets as [WantedSet];
   return {
-    kind: 'openExtraction' as const,
-    modelPath: job.model,
+    kind: 'openExtraction',
+    sets: sets.map((set) => ({ modelPath: set.model, extraction: sha256Json(set.identity) })),
     listPath,
     imageRoot: job.source.root,
     datasetRoots: job.places,
     threads: job.threads,
-    ...facts,
+    imageSize: identity.imageSize,
+    preprocessing: identity.preprocessing,
     batch: job.batch,
     decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / job.devices.length)),
-    outDir: join(workDir, 'features'),
   };
 }
 
-/** Opens model and source in a child, which says what does not fit before anything is written. */
-async function tryModel(context: Omit<FleetContext, 'client'>, open: Open): Promise<void> {
+/** Opens models and source in a child, which says what does not fit before anything is written. */
+async function tryModel(
+  context: Omit<FleetContext, 'client'>,
+  { job, open, workDir }: { job: AloneJob; open: OpenJob; workDir: string },
+): Promise<void> {
   const child = startChild(context, {});
   try {
-    await child.ask({ ...jobOf(open), device: open.job.devices[0] === null ? 'cpu' : 'cuda' }, openedShards);
+    const sets = open.sets.map((set) => ({ ...set, outDir: join(workDir, 'features'), earlier: null }));
+    const device = job.devices[0] === null ? 'cpu' : 'cuda';
+    await child.ask({ ...open, sets, journals: join(workDir, 'journals'), device }, openedShards);
   } finally {
     await child.kill();
   }
 }
 
-type Planning = { store: ObjectStore; identity: AloneIdentity; signal: AbortSignal };
-
-async function makePlan({ job, listPath }: Open, { store, identity, signal }: Planning): Promise<AlonePlan> {
-  const { prefix } = job.out;
-  const { images } = await planExtraction({ list: job.list, source: job.source, places: job.places, out: listPath, signal });
-  const { sha256: listSha256 } = await store.put(planListKey(prefix), { file: listPath }, { signal });
-  const { shardRows } = job;
-  const plan: AlonePlan = {
-    ...{ format: 'cairn-extraction', version: 1, digest: sha256Json(identity), identity, images, shardRows, listSha256 },
-    createdAt: new Date().toISOString(),
-  };
-  await storePlan(store, prefix, plan, signal);
-  return plan;
-}
-
 /** What the fleet needs of an attempt. Its notes and progress become events. */
-function contextOf(job: AloneJob, { env, stop, tell, store }: Surroundings & { store: ObjectStore }): Omit<FleetContext, 'client'> {
+function contextOf({ env, stop, tell, store, stragglerMs }: Surroundings & { store: ObjectStore }): Omit<FleetContext, 'client'> {
   return {
     stop,
     store,
     log: createLogger({ name: 'extract', level: 'error' }),
     env: Object.fromEntries(Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))),
-    spec: { hangSeconds, stagingPrefix: `${partsFolder(job.out.prefix)}/` },
+    spec: { hangSeconds, stagingPrefix: '' },
+    ...(stragglerMs === undefined ? {} : { stragglerMs }),
     reporter: {
       log: (_, data) => void process.stderr.write(data),
       metric: () => undefined,
@@ -177,11 +233,13 @@ function contextOf(job: AloneJob, { env, stop, tell, store }: Surroundings & { s
   };
 }
 
-type Finishing = { store: ObjectStore; plan: AlonePlan; ledger: Ledger; resumed: number; signal: AbortSignal };
+type Finishing = { store: ObjectStore; prefix: string; plan: AlonePlan; ledger: Ledger; resumed: number; signal: AbortSignal };
 
-/** Proves that the shards have every image of the plan once, and turns the parts into a feature set. */
-async function finishSet(job: AloneJob, { store, plan, ledger, resumed, signal }: Finishing): Promise<AloneResult> {
-  const { prefix } = job.out;
+/**
+ * Proves that the shards have every image of the plan once, and turns the parts into a feature set. A set that it replaces loses its manifest
+ * first: until the new one is there the set is not complete, and never one with files of both.
+ */
+async function finishSet(job: AloneJob, { store, prefix, plan, ledger, resumed, signal }: Finishing): Promise<AloneSet> {
   const commits = Array.from({ length: ledger.shards }, (_, index) => ledger.commits.get(index)).filter((commit) => commit !== undefined);
   const sumOf = (value: (commit: (typeof commits)[number]) => number): number => commits.reduce((sum, commit) => sum + value(commit), 0);
   const [rows, rejected] = [sumOf((commit) => commit.rows), sumOf((commit) => commit.rejected)];
@@ -190,7 +248,11 @@ async function finishSet(job: AloneJob, { store, plan, ledger, resumed, signal }
     throw new CairnError('corrupt_artifact', message, { details: { rows, rejected, images: plan.images } });
   }
   const idsSha256 = sha256(commits.map((commit) => commit.idsSha256 ?? '').join(''));
-  const files = commits.flatMap((commit) => commit.files);
+  const list = await store.head(planListKey(prefix), signal);
+  const files = [
+    ...commits.flatMap((commit) => commit.files),
+    { name: aloneImagesFile, key: planListKey(prefix), bytes: list?.bytes ?? 0, sha256: plan.listSha256 },
+  ];
   const { identity } = plan;
   const seconds = {
     read: sumOf((commit) => commit.seconds.read),
@@ -199,6 +261,7 @@ async function finishSet(job: AloneJob, { store, plan, ledger, resumed, signal }
     write: sumOf((commit) => commit.seconds.write),
   };
   const counts = { images: plan.images, rows, rejected, shards: ledger.shards, idsSha256 };
+  await store.remove(`${prefix}/${manifestName}`, signal);
   const manifest = await commitArtifact(store, {
     prefix,
     files: files.map(({ name, key, bytes, sha256: digest }) => ({ name, from: key, bytes, sha256: digest })),
@@ -219,11 +282,9 @@ async function finishSet(job: AloneJob, { store, plan, ledger, resumed, signal }
         countProof: { distinctIds: plan.images, rows, rejected, idsSha256 },
       },
     },
+    keeps: partsFolder(prefix),
     signal,
   });
+  await removeParts(store, prefix, signal);
   return { ...counts, digest: manifest.digest, resumed, seconds };
-}
-
-function resultOf({ digest, details }: Awaited<ReturnType<typeof readManifest>>): AloneResult {
-  return aloneResult.parse({ ...details, digest, resumed: details.shards });
 }

@@ -15,12 +15,24 @@ const tagsOrigin = z.object({ index: z.string(), references: z.string(), list: z
 /** What candidates are of: the digests of the feature sets, and how many are kept of each query. */
 const candidatesOrigin = z.object({ query: z.string(), index: z.string(), topK: z.number().int() });
 
+/** A model and its feature set. */
+const extractionSet = z.object({
+  modelPath: z.string(),
+  /** Where the files of its shards are written. */
+  outDir: z.string(),
+  /** What an earlier set has of the list, and the folder for its parts (`planDifference`); null without one. */
+  earlier: z.object({ path: z.string(), folder: z.string() }).nullable(),
+  /** The extraction that it is of. */
+  extraction: z.string(),
+});
+
 /** The jobs of an agent for a child process, one at a time: work that blocks the event loop for longer than a heartbeat. */
 export const childJob = z.discriminatedUnion('kind', [
-  /** Opens model and list; answered by {@link openedShards}. The first job of an extraction. */
+  /** Opens models and list; answered by {@link openedShards}. The first job of an extraction. */
   z.object({
     kind: z.literal('openExtraction'),
-    modelPath: z.string(),
+    /** One for each model: a feature set. */
+    sets: z.array(extractionSet).min(1),
     listPath: z.string(),
     imageRoot: z.string(),
     /** The folders and addresses that may hold datasets; null: any. */
@@ -33,10 +45,27 @@ export const childJob = z.discriminatedUnion('kind', [
     batch: z.number().int(),
     /** Threads that decode images. */
     decodeConcurrency: z.number().int(),
-    outDir: z.string(),
+    /** The folder of what is kept of unfinished shards. */
+    journals: z.string(),
   }),
-  /** Extracts a shard: `count` distinct images of the list starting with the `from`th; answered by {@link shardAnswer}. */
-  z.object({ kind: z.literal('extractShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
+  /**
+   * Extracts a shard: `count` distinct images of the list starting with the `from`th; answered by {@link extractionAnswer}, with an answer for
+   * each set that is asked for.
+   */
+  z.object({
+    kind: z.literal('extractShard'),
+    index: z.number().int(),
+    from: z.number().int(),
+    count: z.number().int(),
+    /** The numbers of the sets that do not have the shard yet. */
+    sets: z.array(z.number().int()),
+    /** One image after another: each is written to {@link suspectFile} before it is read. */
+    isOneByOne: z.boolean(),
+    /** Images that are rejected unread. */
+    rejects: z.array(z.object({ imageId: z.string(), reason: z.string() })),
+  }),
+  /** Decodes and extracts a grey picture of its own: a machine that cannot do this is at fault, not an image. Answered by null. */
+  z.object({ kind: z.literal('probe') }),
   /** Opens feature sets whose images are tagged with their nearest references; answered by {@link openedShards}. */
   z.object({
     kind: z.literal('openTagging'),
@@ -131,6 +160,13 @@ export const shardAnswer = z.object({
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number(), total: z.number() }),
 });
 export type ShardAnswer = z.infer<typeof shardAnswer>;
+
+export const extractionAnswer = z.array(shardAnswer);
+
+/** The file, in the folder of the journals, with the id of the image that a shard is at when it is extracted one by one. */
+export const suspectFile = (index: number): string => `suspect-${index}`;
+/** The journal of a shard of a set. */
+export const journalFile = (set: number, index: number): string => `journal-${set}-${index}`;
 
 export const searchAnswer = z.object({
   queries: z.number().int(),

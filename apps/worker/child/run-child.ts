@@ -21,6 +21,8 @@ export async function runChild(): Promise<void> {
         return extraction.open(job);
       case 'extractShard':
         return extraction.extract(job, onProgress);
+      case 'probe':
+        return extraction.probe();
       case 'openTagging':
         return tagging.open(job);
       case 'tagShard':

@@ -7,7 +7,7 @@ import { ChildEndedError, startChild } from './start-child.ts';
 
 vi.setConfig({ testTimeout: 30_000 });
 
-const shard = { kind: 'extractShard', index: 0, from: 0, count: 1 } as const;
+const shard = { kind: 'extractShard' as const, index: 0, from: 0, count: 1, sets: [0], isOneByOne: false, rejects: [] };
 
 async function open(hangSeconds: number) {
   const { context } = await openAttempt(specOf('extract', { hangSeconds }));

@@ -13,9 +13,20 @@ const goneLimitMs = 5000;
 
 /** The child ended while it was needed: a crash of native code, a kill, a lack of memory. */
 export class ChildEndedError extends Error {
+  /** `was killed by SIGSEGV`, `ended with exit code 1`. */
+  readonly how: string;
+  /** It had not done any work yet. */
+  isOpening = false;
+
   constructor(how: string, lastOutput: string) {
     super(`the compute process ${how}${lastOutput === '' ? '' : `; its last output: ${lastOutput}`}`);
     this.name = 'ChildEndedError';
+    this.how = how;
+  }
+
+  whileOpening(): this {
+    this.isOpening = true;
+    return this;
   }
 }
 

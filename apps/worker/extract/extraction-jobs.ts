@@ -1,54 +1,114 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { CairnError, isDatasetUrl } from '@cairn/contract';
-import type { ChildJobOf, ChildProgress, ShardAnswer } from '../child/messages.ts';
+import type { KnownRow, ShardSet } from '@cairn/retrieval';
+import { type ChildJobOf, type ChildProgress, journalFile, type ShardAnswer, suspectFile } from '../child/messages.ts';
 
 /** Longer than a source's patience with its storage, whose error says more. */
 const sourceTimeoutMs = 10 * 60_000;
 
-/** The jobs of an extraction in a child: one model, one list, then shard after shard. */
+/** The jobs of an extraction in a child: its models, one list, then shard after shard. */
 export function extractionJobs() {
   let opened: Awaited<ReturnType<typeof openAll>> | null = null;
+
+  function requireOpened(): Awaited<ReturnType<typeof openAll>> {
+    if (opened === null) throw new CairnError('internal', 'A shard was requested before model and list were opened');
+    return opened;
+  }
 
   return {
     async open(job: ChildJobOf<'openExtraction'>): Promise<{ embeddingDim: number }> {
       opened = await openAll(job);
-      return { embeddingDim: opened.model.embeddingDim };
+      return { embeddingDim: opened.models[0]?.embeddingDim ?? 0 };
     },
-    async extract({ index, from, count }: ChildJobOf<'extractShard'>, onProgress: (progress: ChildProgress) => void): Promise<ShardAnswer> {
-      if (opened === null) throw new CairnError('internal', 'A shard was requested before model and list were opened');
-      const { job, model, decoder, parquet, images, readListRows, extractShard } = opened;
-      const rows = await readListRows(parquet, { path: job.listPath, from, count });
+    async extract(shard: ChildJobOf<'extractShard'>, onProgress: (progress: ChildProgress) => void): Promise<ShardAnswer[]> {
+      const { job, batch, decoder, parquet, images, library } = requireOpened();
+      const { index, from, count, isOneByOne } = shard;
+      const rows = await library.readListRows(parquet, { path: job.listPath, from, count });
       if (rows.length !== count) {
         throw new CairnError(
           'corrupt_artifact',
           `${job.listPath} has ${rows.length} of the ${count} images of shard ${index} (from ${from})`,
         );
       }
-      images.plan(rows);
-      return extractShard({
-        model,
+      const sets = await openSets(requireOpened(), shard);
+      const wanted = rows.filter(({ imageId }) => !sets.every(({ known }) => known?.has(imageId)));
+      images.plan(wanted);
+      if (isOneByOne) mkdirSync(job.journals, { recursive: true });
+      return library.extractShard({
+        sets,
         decoder,
         parquet,
         rows,
         read: (row, signal) => images.read(row, signal),
-        batch: model.batch ?? job.batch,
-        outDir: job.outDir,
+        batch,
         part: index,
         // A source waits for its storage longer than a folder for its disk.
         ...(isDatasetUrl(job.imageRoot) ? { readTimeoutMs: sourceTimeoutMs } : {}),
+        // Before the image is touched, because this process may end at it.
+        ...(isOneByOne ? { onImage: (imageId) => writeFileSync(join(job.journals, suspectFile(index)), imageId) } : {}),
         onProgress: (progress) => onProgress({ done: progress.rows + progress.rejected, total: progress.total }),
       });
+    },
+    async probe(): Promise<null> {
+      const { models, batch, decoder, library } = requireOpened();
+      const { imageSize } = decoder;
+      const pixels = imageSize * imageSize * 3;
+      const grey = await library.greyPicture();
+      const images = new Uint8Array(new SharedArrayBuffer(batch * pixels));
+      await decoder.preprocess(grey, images.subarray(0, pixels));
+      for (const model of models) await model.run({ images, batch, imageSize, rows: 1 });
+      return null;
     },
   };
 }
 
+/** The sets of a shard, each with what it has of it: from an earlier set, from a child that ended, and what is rejected unread. */
+async function openSets(
+  { job, models, parquet, library }: Awaited<ReturnType<typeof openAll>>,
+  { index, from, count, sets, rejects }: ChildJobOf<'extractShard'>,
+): Promise<ShardSet[]> {
+  const open: ShardSet[] = [];
+  for (const number of sets) {
+    const [set, model] = [job.sets[number], models[number]];
+    if (set === undefined || model === undefined) throw new CairnError('internal', `There is no set ${number} in this extraction`);
+    const { outDir, earlier, extraction } = set;
+    const dim = model.embeddingDim;
+    const known = new Map<string, KnownRow>(
+      earlier === null ? [] : await library.readEarlierRows(parquet, { ...earlier, dim, from, count }),
+    );
+    const path = join(job.journals, journalFile(number, index));
+    const { journal, known: kept } = await library.openJournal(path, { extraction, part: index, dim });
+    for (const [imageId, row] of kept) known.set(imageId, row);
+    for (const { imageId, reason } of rejects) known.set(imageId, { reason });
+    open.push({ model, outDir, known, journal });
+  }
+  return open;
+}
+
 /** Loads the native libraries only in a process that extracts. */
 async function openAll(job: ChildJobOf<'openExtraction'>) {
-  const { createDecodePool, extractShard, openModel, openParquet, readListRows } = await import('@cairn/retrieval');
+  const library = await import('@cairn/retrieval');
   const { openImageReader } = await import('@cairn/dataset');
-  const { modelPath, device, threads, imageSize, preprocessing } = job;
-  // Its threads start while the model is opened.
-  const decoder = createDecodePool({ threads: job.decodeConcurrency, imageSize, preprocessing });
+  const { device, threads, imageSize, preprocessing } = job;
+  // Its threads start while the models are opened.
+  const decoder = library.createDecodePool({ threads: job.decodeConcurrency, imageSize, preprocessing });
   const images = await openImageReader(job.imageRoot, job.datasetRoots);
-  const [model, parquet] = await Promise.all([openModel({ path: modelPath, device, threads, imageSize }), openParquet()]);
-  return { job, model, decoder, parquet, images, readListRows, extractShard };
+  const parquet = await library.openParquet();
+  const models: Awaited<ReturnType<typeof library.openModel>>[] = [];
+  for (const { modelPath } of job.sets) models.push(await library.openModel({ path: modelPath, device, threads, imageSize }));
+  return { job, models, batch: batchOf(job, models), decoder, parquet, images, library };
+}
+
+/** The images of a run: as the models fix it. @throws CairnError `model_mismatch` for models that fix different batches */
+function batchOf(job: ChildJobOf<'openExtraction'>, models: readonly { path: string; batch: number | null }[]): number {
+  const fixed = models.filter(({ batch }) => batch !== null);
+  const [first] = fixed;
+  const other = fixed.find(({ batch }) => batch !== first?.batch);
+  if (first !== undefined && other !== undefined)
+    throw new CairnError(
+      'model_mismatch',
+      `The model ${first.path} takes ${first.batch} images at once and ${other.path} takes ${other.batch}: extract them one after the other`,
+    );
+  return first?.batch ?? job.batch;
 }

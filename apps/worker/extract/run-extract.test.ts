@@ -1,8 +1,10 @@
-import { readFileSync, renameSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AttemptSpecOf } from '@cairn/contract';
-import { openParquet, readFeatures } from '@cairn/retrieval';
-import { processesByAttempt, sha256 } from '@cairn/runtime';
+import { type AttemptSpecOf, partFile } from '@cairn/contract';
+import { planExtraction } from '@cairn/dataset';
+import { createNpy, openJournal, openParquet, readFeatures } from '@cairn/retrieval';
+import { newId, processesByAttempt, sha256, sha256Json } from '@cairn/runtime';
+import { commitArtifact } from '@cairn/storage';
 import { expect, test, vi } from 'vitest';
 import { failureOf } from '../agent/failure.ts';
 import { makeImages, writeList } from '../testing/images.ts';
@@ -62,7 +64,7 @@ const childOf = (extraction: Extraction) => childrenOf(extraction)[0]?.pid;
 
 test('a worker extracts every shard, stores its parts as committed, and ends when none is left', async () => {
   const extraction = await openExtraction({ broken: [5] });
-  const { context, plane, store, folder, ids, reporter, lines } = extraction;
+  const { context, plane, store, ids, reporter, lines } = extraction;
   const order: string[] = [];
   plane.state.onRequest = (path) => void (path === '/shards/1/commit' && order.push('commit'));
   const flushing = {
@@ -96,11 +98,8 @@ test('a worker extracts every shard, stores its parts as committed, and ends whe
   for (const file of commits.flatMap((commit) => commit?.files ?? [])) {
     expect(file.key).toBe(`${context.spec.stagingPrefix}${file.name}`);
     expect(sha256(await store.getBytes(file.key))).toBe(file.sha256);
-    await store.download(file.key, join(folder, 'set', file.name));
   }
-  const parquet = await openParquet();
-  const features = await readFeatures(join(folder, 'set'), parquet);
-  await parquet.close();
+  const features = await featuresOf(extraction);
   expect([...features.ids]).toEqual(ids.filter((_, index) => index !== 5));
   expect(features.dim).toBe(4);
   expect(plane.items('progress').at(-1)).toMatchObject({ done: 12, total: 12, unit: 'images' });
@@ -183,7 +182,7 @@ test('a worker without a shard waits for those of others, and takes over the one
   expect(committed(extraction)).toBe(3);
 });
 
-test('the shard of a killed child is released, and the child is replaced', async () => {
+test('another child goes on with the shard of a killed one', async () => {
   const extraction = await openExtraction();
   const { context, plane, reporter } = extraction;
   let kills = 0;
@@ -197,9 +196,86 @@ test('the shard of a killed child is released, and the child is replaced', async
   await reporter.end();
   expect(kills).toBe(1);
   expect(committed(extraction)).toBe(3);
-  expect(plane.state.shards.map((shard) => shard.tries).toSorted()).toEqual([1, 1, 2]);
-  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/released: .*SIGKILL/));
+  expect(plane.state.shards.map((shard) => shard.tries)).toEqual([1, 1, 1]);
+  expect(plane.items('note').map((item) => item.message)).toContainEqual(expect.stringMatching(/SIGKILL; another one goes on behind/));
 });
+
+/** Features that no model returns: of each row its number, and 1. */
+const planted = (rows: number) => Float16Array.from({ length: rows * 4 }, (_, at) => (at % 4 === 0 ? Math.floor(at / 4) : 1));
+
+test('a worker goes on from what the last holder of its shard had kept, and keeps its own batches below its own prefix', async () => {
+  const extraction = await openExtraction({ shards: 1 });
+  const { context, plane, store, folder, ids } = extraction;
+  const { model, lists } = context.spec.inputs;
+  const path = join(folder, 'journal');
+  const key = sha256Json([model.digest, lists.files[0]?.sha256]);
+  const { journal } = await openJournal(path, { extraction: key, part: 0, dim: 4 });
+  await journal.append({ imageIds: ids.slice(0, 3), features: planted(3), rejected: [{ imageId: ids[3] ?? '', reason: 'it was bad' }] });
+  await journal.close();
+  const before = 'staging/att_before/';
+  await store.put(`${before}partial/0/00000/000000000000`, { file: path });
+  plane.state.resumeFrom = before;
+  expect(await extractOn(context, [null], { keepEveryMs: 0 })).toMatchObject({ outcome: 'succeeded' });
+  const features = await featuresOf(extraction);
+  expect([...features.ids]).toEqual(ids.toSpliced(3, 1));
+  expect(await features.read(0, 3)).toEqual(new Float32Array(planted(3)));
+  expect(plane.state.shards[0]?.commit).toMatchObject({ rows: 11, rejected: 1 });
+  const kept = await Array.fromAsync(store.list(`${context.spec.stagingPrefix}partial`), ({ key: name }) => name);
+  expect(kept[0]).toMatch(/partial\/0\/00000\/000000000000$/);
+});
+
+test('what an earlier set has of the list is taken over, and its rejected images are read again where that is asked', async () => {
+  const extraction = await openExtraction({ images: 6, shards: 2 });
+  const { context, plane, store, folder, ids, reporter } = extraction;
+  const list = join(folder, 'planned.parquet');
+  const idsFile = join(folder, 'ids.txt');
+  writeFileSync(idsFile, ids.join('\n'));
+  await planExtraction({ list: idsFile, source: { kind: 'folder', root: context.spec.source.root }, places: null, out: list });
+  const listBytes = readFileSync(list);
+  await store.put('lists/art_1/lists/index.parquet', listBytes);
+  const { lists, model } = context.spec.inputs;
+  const planned = artifactOf('lists', 'lists/art_1/', { 'lists/index.parquet': listBytes }, lists.details);
+  await plantSet(extraction, 'features/art_9', ids.slice(0, 4));
+  const earlier = { id: newId('artifact'), prefix: 'features/art_9/', listKey: 'lists/art_1/lists/index.parquet', keepsRejected: false };
+  const spec = { ...context.spec, inputs: { lists: planned, model }, earlier };
+  expect(await runExtract({ ...context, spec })).toMatchObject({ outcome: 'succeeded' });
+  const features = await featuresOf(extraction);
+  expect([...features.ids]).toEqual(ids);
+  expect(await features.read(0, 4)).toEqual(new Float32Array(planted(4)));
+  expect(await features.read(4, 1)).not.toEqual(new Float32Array([4, 1, 1, 1]));
+  await reporter.end();
+  expect(plane.items('note').map(({ message }) => message)).toContainEqual(
+    expect.stringMatching(/^4 of 6 images are taken over from art_/),
+  );
+});
+
+/** The committed features. */
+async function featuresOf({ plane, store, folder }: Extraction) {
+  for (const file of plane.state.shards.flatMap(({ commit }) => commit?.files ?? []))
+    await store.download(file.key, join(folder, 'set', file.name));
+  const parquet = await openParquet();
+  const features = await readFeatures(join(folder, 'set'), parquet);
+  await parquet.close();
+  return features;
+}
+
+/** A complete feature set of these images. */
+async function plantSet({ store, folder }: Extraction, prefix: string, imageIds: readonly string[]): Promise<void> {
+  const [npyPath, idsPath] = [join(folder, 'planted.npy'), join(folder, 'planted.parquet')];
+  const npy = await createNpy(npyPath, 4);
+  await npy.append(planted(imageIds.length));
+  await npy.finish();
+  const parquet = await openParquet();
+  await parquet.write({ path: idsPath, columns: { image_id: 'text' }, rows: imageIds.map((id) => [id]) });
+  await parquet.close();
+  const files = [];
+  for (const [name, file] of Object.entries({ [partFile('embeddings', 0)]: npyPath, [partFile('metadata', 0)]: idsPath })) {
+    const { bytes, sha256: digest } = await store.put(`planted/${name}`, { file });
+    files.push({ name, from: `planted/${name}`, bytes, sha256: digest });
+  }
+  const manifest = { kind: 'features', id: 'art_9', protocol: 1, createdAt: new Date(0).toISOString(), details: {} } as const;
+  await commitArtifact(store, { prefix, files, manifest });
+}
 
 test('a child that crashes repeatedly ends the attempt', async () => {
   const extraction = await openExtraction();

@@ -1,10 +1,15 @@
+import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type AttemptSpecOf, type FinishRequest, listsDetails, modelDetails } from '@cairn/contract';
+import { sha256Json } from '@cairn/runtime';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { fetchFile, inputOf } from '../agent/stored-files.ts';
-import type { ChildJobOf } from '../child/messages.ts';
-import { type FleetContext, type FleetWork, placesOf, runShards } from '../fleet/run-shards.ts';
+import { type ChildJobOf, journalFile } from '../child/messages.ts';
+import { type FleetContext, type FleetWork, fleetClientOf, placesOf, runShards, type Shard } from '../fleet/run-shards.ts';
+import { computeWithCare } from './compute-shard.ts';
+import { type EarlierSet, openEarlierSet } from './earlier-set.ts';
+import { keepBatches } from './keep-batches.ts';
 
 type ExtractContext = AttemptContext<AttemptSpecOf<'extract'>>;
 
@@ -12,38 +17,109 @@ type ExtractContext = AttemptContext<AttemptSpecOf<'extract'>>;
 export const runExtract: Runner<'extract'> = (context) => extractOn(context, placesOf(context));
 
 /** {@link runExtract} with one child per place: a GPU's number, or null for the CPU. */
-export async function extractOn(context: ExtractContext, places: readonly (number | null)[]): Promise<FinishRequest> {
+export async function extractOn(
+  context: ExtractContext,
+  places: readonly (number | null)[],
+  limits: Pick<Extraction, 'keepEveryMs'> & Pick<FleetContext, 'stragglerMs'> = {},
+): Promise<FinishRequest> {
   const { spec } = context;
+  const { stragglerMs, ...rest } = limits;
+  const fleet = { ...context, client: fleetClientOf(context.client), ...(stragglerMs === undefined ? {} : { stragglerMs }) };
   const total = listsDetails.safeParse(inputOf(spec, 'lists').details).data?.lists[spec.settings.list]?.distinct ?? 0;
-  return runShards(extractionWork(context, { open: await openJob(context, places.length), places, total }));
+  const { open, earlier } = await openJob(context, places.length);
+  return runShards(extractionWork(fleet, { open, places, total, earlier: [earlier], folder: context.workDir, ...rest }));
 }
 
-type OpenJob = Omit<ChildJobOf<'openExtraction'>, 'device'>;
-type Extraction = { open: OpenJob; places: readonly (number | null)[]; total: number };
+/** What the children open; their folders depend on the place. */
+export type OpenJob = Omit<ChildJobOf<'openExtraction'>, 'device' | 'sets' | 'journals'> & {
+  sets: readonly Pick<ChildJobOf<'openExtraction'>['sets'][number], 'modelPath' | 'extraction'>[];
+};
+
+export type Extraction = {
+  open: OpenJob;
+  places: readonly (number | null)[];
+  total: number;
+  /** Of each set, what it goes on from; null for nothing. */
+  earlier: readonly (EarlierSet | null)[];
+  /** The folder for what the children write. */
+  folder: string;
+  /** The sets that lack a shard; by default all. */
+  setsOf?: (shard: Shard) => readonly number[];
+  prefixes?: FleetWork['prefixes'];
+  /** The prefix of what is kept of unfinished shards; by default that of the attempt. */
+  keepAt?: string;
+  /** The least time between two parts of a shard that are kept in the storage. */
+  keepEveryMs?: number;
+};
+
+/** Shards are small where storage is far: what they lose with a worker is at most this. */
+const keepEveryMs = 15_000;
 
 /** The work of an extraction's children, with or without a control plane. */
-export function extractionWork(context: FleetContext, { open, places, total }: Extraction): FleetWork {
+export function extractionWork(context: FleetContext, extraction: Extraction): FleetWork {
+  const { open, places, total, earlier, folder, prefixes } = extraction;
+  const all = open.sets.map((_, set) => set);
+  const setsOf = extraction.setsOf ?? (() => all);
+  const folderOf = (place: number): string => join(folder, `place-${place}`);
+  const journalsOf = (place: number): string => join(folderOf(place), 'journals');
+  const keepers = places.map((_, place) =>
+    keepBatches({
+      ...{ context, folder: journalsOf(place), sets: all },
+      ...{ prefix: extraction.keepAt ?? context.spec.stagingPrefix, everyMs: extraction.keepEveryMs ?? keepEveryMs },
+    }),
+  );
   return {
     context,
     places,
     total,
-    open: (device) => ({ ...open, device }),
-    shard: ({ index, from, count }) => ({ kind: 'extractShard', index, from, count }),
+    ...(prefixes === undefined ? {} : { prefixes }),
+    open: (device, place) => ({
+      ...open,
+      device,
+      journals: journalsOf(place),
+      sets: open.sets.map((set, number) => ({
+        ...set,
+        outDir: join(folderOf(place), `features-${number}`),
+        earlier: earlier[number]?.rows ?? null,
+      })),
+    }),
+    async compute(computing) {
+      const { shard, place, isBackup, onProgress } = computing;
+      const sets = setsOf(shard);
+      const keeper = isBackup ? undefined : keepers[place];
+      const uses = await Promise.all(sets.map((set) => earlier[set]?.use(shard)));
+      try {
+        await keeper?.fetch(shard);
+        const answers = await computeWithCare({
+          ...computing,
+          ...{ context, journals: journalsOf(place), sets },
+          onProgress(progress) {
+            keeper?.keep(shard.index);
+            onProgress(progress);
+          },
+        });
+        await keeper?.settle();
+        for (const set of sets) await rm(join(journalsOf(place), journalFile(set, shard.index)), { force: true });
+        return answers;
+      } finally {
+        for (const use of uses) await use?.end();
+      }
+    },
     // The decoder's threads and the reads share libuv's.
     env: { UV_THREADPOOL_SIZE: String(open.decodeConcurrency + 2) },
   };
 }
 
 /** Downloads model and list, once for all children, and builds the job with which a child opens them. */
-async function openJob(context: ExtractContext, places: number): Promise<OpenJob> {
-  const { spec, workDir } = context;
+async function openJob(context: ExtractContext, places: number): Promise<{ open: OpenJob; earlier: EarlierSet | null }> {
+  const { spec } = context;
   const model = inputOf(spec, 'model');
   const details = modelDetails.parse(model.details);
   const { path: modelPath } = await fetchFile(context, model, 'model.onnx');
-  const { path: listPath } = await fetchFile(context, inputOf(spec, 'lists'), `lists/${spec.settings.list}.parquet`);
-  return {
-    kind: 'openExtraction',
-    modelPath,
+  const { path: listPath, sha256: list } = await fetchFile(context, inputOf(spec, 'lists'), `lists/${spec.settings.list}.parquet`);
+  const open = {
+    kind: 'openExtraction' as const,
+    sets: [{ modelPath, extraction: sha256Json([model.digest, list]) }],
     listPath,
     imageRoot: spec.source.root,
     datasetRoots: [...context.datasetRoots],
@@ -52,6 +128,31 @@ async function openJob(context: ExtractContext, places: number): Promise<OpenJob
     preprocessing: details.preprocessing,
     batch: spec.settings.batch,
     decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / places)),
-    outDir: join(workDir, 'features'),
   };
+  return { open, earlier: await earlierOf(context, listPath) };
+}
+
+/** The earlier result that the control plane names; null for none, or where it is gone. */
+async function earlierOf(context: ExtractContext, listPath: string): Promise<EarlierSet | null> {
+  const { spec, workDir, store, stop } = context;
+  const { earlier } = spec;
+  if (earlier === null) return null;
+  const folder = join(workDir, 'earlier');
+  const earlierList = join(folder, 'list.parquet');
+  try {
+    await store.download(earlier.listKey, earlierList, { signal: stop.asked });
+    const set = await openEarlierSet(context, {
+      ...{ store, prefix: earlier.prefix.replace(/\/$/, ''), folder, list: listPath, earlierList, keepsRejected: earlier.keepsRejected },
+    });
+    context.reporter.report({
+      ...{ type: 'note', level: 'info' },
+      message: `${set.known} of ${set.images} images are taken over from ${earlier.id}, unread`,
+    });
+    return set;
+  } catch (error) {
+    stop.asked.throwIfAborted();
+    const why = error instanceof Error ? error.message : String(error);
+    context.reporter.report({ type: 'note', level: 'warning', message: `All images are extracted: ${earlier.id} cannot be read (${why})` });
+    return null;
+  }
 }

@@ -33,14 +33,18 @@ export function fleetProgress(reporter: Reporter, total: number, now: () => numb
     },
     /** The shard was given up. */
     left: (index: number) => void underWay.delete(index),
-    /** The shard was committed. */
-    stored(index: number, { rows, rejected, seconds }: ShardAnswer): void {
+    /** The shard was committed, in each of its sets. */
+    stored(index: number, answers: readonly ShardAnswer[]): void {
+      const [first] = answers;
+      const count = first === undefined ? 0 : first.rows + first.rejected;
+      const sumOf = (phase: keyof ShardAnswer['seconds']): number => answers.reduce((sum, { seconds }) => sum + seconds[phase], 0);
+      const total = sumOf('total');
       underWay.delete(index);
-      images += rows + rejected;
+      images += count;
       shards += 1;
-      if (seconds.total > 0) {
-        reporter.metric('images_per_second', images, (rows + rejected) / seconds.total);
-        for (const share of shares) reporter.metric(`${share}_share`, images, Math.min(1, seconds[share] / seconds.total));
+      if (total > 0) {
+        reporter.metric('images_per_second', images, count / total);
+        for (const share of shares) reporter.metric(`${share}_share`, images, Math.min(1, sumOf(share) / total));
       }
       reportProgress();
     },

@@ -1,18 +1,46 @@
 import { rm } from 'node:fs/promises';
 import type { InternalClient } from '@cairn/client';
-import { CairnError, type FinishRequest, isCairnError, type ShardClaim } from '@cairn/contract';
+import { CairnError, type FinishRequest, isCairnError, type ShardClaim, type ShardCommit, type StoredFile } from '@cairn/contract';
 import { sleep, untilAborted } from '@cairn/runtime';
+import type { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
 import { type UploadContext, uploadFile } from '../agent/stored-files.ts';
-import { type ChildJob, openedShards, type ShardAnswer, shardAnswer } from '../child/messages.ts';
+import { type ChildJob, type ChildProgress, openedShards, type ShardAnswer } from '../child/messages.ts';
 import { type Child, type ChildContext, ChildEndedError, startChild } from '../child/start-child.ts';
 import { fleetProgress } from './fleet-progress.ts';
+import { type HeldShard, type HeldShards, openShards } from './held-shards.ts';
 
 /** An attempt, or an extraction of this machine alone, whose client claims and commits without a control plane. */
 export type FleetContext = Pick<AttemptContext, 'stop' | 'log'> &
   ChildContext &
-  UploadContext & { client: Pick<InternalClient, 'claimShard' | 'commitShard' | 'releaseShard'> };
-type Shard = NonNullable<ShardClaim['shard']>;
+  UploadContext & {
+    client: FleetClient /** Time after which a slow shard is given to an idle place too, at the least. */;
+    stragglerMs?: number;
+  };
+
+/** Claims and commits. What is committed of a shard is one commit for each of its feature sets; a run has one. */
+export type FleetClient = Pick<InternalClient, 'claimShard' | 'releaseShard'> & {
+  commitShard(index: number, commits: readonly ShardCommit[]): Promise<void>;
+};
+
+export type Shard = NonNullable<ShardClaim['shard']>;
+
+/** Has the child of a place do a job; a new child is started if there is none. */
+export type AskChild = <T>(job: ChildJob, answer: z.ZodType<T>, onProgress?: (progress: ChildProgress) => void) => Promise<T>;
+
+/** A shard that a place computes. */
+export type Computing = {
+  shard: Shard;
+  ask: AskChild;
+  /** The number of the place. */
+  place: number;
+  /** Another place has it too. */
+  isBackup: boolean;
+  /** Images that are done. */
+  onProgress: (progress: ChildProgress) => void;
+  /** Aborted when the result is not needed any more. */
+  signal: AbortSignal;
+};
 
 /** What the children of a fleet's worker do. */
 export type FleetWork = {
@@ -21,10 +49,12 @@ export type FleetWork = {
   places: readonly (number | null)[];
   /** Images of all shards. */
   total: number;
-  /** The first job of a child: opens what its shards share. */
-  open: (device: 'cpu' | 'cuda') => ChildJob;
-  /** The job of a shard. */
-  shard: (shard: Shard) => ChildJob;
+  /** The first job of the child of a place: opens what its shards share. */
+  open: (device: 'cpu' | 'cuda', place: number) => ChildJob;
+  /** Computes a shard: an answer for each of its feature sets. */
+  compute: (computing: Computing) => Promise<ShardAnswer[]>;
+  /** The prefix of the files of each set, below that of the attempt; by default one set without a prefix. */
+  prefixes?: (shard: Shard) => readonly string[];
   /** Further environment of the children. */
   env?: Readonly<Record<string, string>>;
 };
@@ -39,6 +69,15 @@ const minWaitMs = 50;
 export const placesOf = ({ gpus }: Pick<AttemptContext, 'gpus'>): (number | null)[] =>
   gpus === 0 ? [null] : Array.from({ length: gpus }, (_, gpu) => gpu);
 
+/** The commits of a control plane, which knows of one set. */
+export const fleetClientOf = (client: InternalClient): FleetClient => ({
+  claimShard: (request) => client.claimShard(request),
+  releaseShard: (index) => client.releaseShard(index),
+  async commitShard(index, commits) {
+    for (const commit of commits) await client.commitShard(index, commit);
+  },
+});
+
 /**
  * One worker of a fleet: claims shard after shard until all are committed. It computes in child processes, one per GPU,
  * because ONNX Runtime blocks the event loop; this process renews the lease with its reports, stores the parts and commits them.
@@ -52,8 +91,8 @@ export async function runShards(work: FleetWork): Promise<FinishRequest> {
   const halted = AbortSignal.any([stop.asked, failed.signal]);
   const shards = openShards(context, halted);
   const results = await Promise.allSettled(
-    places.map((gpu) =>
-      runPlace({ ...work, gpu, progress, shards, halted }).catch((error: unknown) => {
+    places.map((gpu, number) =>
+      runPlace({ ...work, gpu, number, progress, shards, halted }).catch((error: unknown) => {
         failed.abort(error);
         throw error;
       }),
@@ -66,31 +105,12 @@ export async function runShards(work: FleetWork): Promise<FinishRequest> {
   return { outcome: 'succeeded', files: [], details: {} };
 }
 
-/** The shards that this attempt holds. Claims are serialized: each sends what earlier ones got, or two places would get the same shard. */
-function openShards({ client }: FleetContext, halted: AbortSignal) {
-  const held = new Set<number>();
-  let last: Promise<unknown> = Promise.resolve();
-  return {
-    claim(): Promise<ShardClaim> {
-      const turn = last.then(async () => {
-        halted.throwIfAborted();
-        const claim = await untilAborted(client.claimShard({ holding: [...held] }), halted);
-        if (claim.shard !== null) held.add(claim.shard.index);
-        return claim;
-      });
-      last = turn.catch(() => undefined);
-      return turn;
-    },
-    /** It was committed or released. */
-    left: (index: number) => void held.delete(index),
-  };
-}
-
 type Place = FleetWork & {
   /** Null on a CPU. */
   gpu: number | null;
+  number: number;
   progress: ReturnType<typeof fleetProgress>;
-  shards: ReturnType<typeof openShards>;
+  shards: HeldShards;
   /** No new shard, and the current one is released. */
   halted: AbortSignal;
 };
@@ -98,70 +118,113 @@ type Place = FleetWork & {
 /** One child and its shards, one at a time, until none are left. Rejects with `halted`'s reason, or with the failure. */
 async function runPlace(place: Place): Promise<void> {
   const { context, halted, shards } = place;
-  let child: Child | null = null;
+  const child = childOfPlace(place);
   let crashes = 0;
   try {
     for (;;) {
-      const { shard, done, retryAfterSeconds } = await shards.claim();
-      if (shard === null && done) return;
-      if (shard === null) {
+      const { held, done, retryAfterSeconds } = await shards.claim();
+      if (held === null && done) return;
+      if (held === null) {
         await sleep(Math.max(minWaitMs, retryAfterSeconds * 1000), halted);
         continue;
       }
+      const { index } = held.shard;
       try {
-        child ??= await openChild(place);
-        await doShard(child, shard, place);
+        await doShard(child.ask, held, place);
         crashes = 0;
       } catch (error) {
-        await releaseShard(context, shard);
+        // Another place has committed it: what this one computes is not needed any more.
+        if (held.over.signal.aborted && !halted.aborted) {
+          await child.end();
+          continue;
+        }
+        if (shards.isLast(held)) await releaseShard(context, held.shard);
         if (!(error instanceof ChildEndedError)) throw error;
         crashes += 1;
-        await child?.kill();
-        child = null;
         if (crashes > maxCrashes) {
-          throw new CairnError('program_failed', `Shard ${shard.index}: ${error.message} (${crashes} times)`, { cause: error });
+          throw new CairnError('program_failed', `Shard ${index}: ${error.message} (${crashes} times)`, { cause: error });
         }
-        const message = `Shard ${shard.index} was released: ${error.message}`;
-        context.reporter.report({ type: 'note', level: 'warning', message });
+        note(context, `Shard ${index} was released: ${error.message}`);
       } finally {
-        shards.left(shard.index);
+        shards.left(held);
       }
     }
   } finally {
-    await child?.kill();
+    await child.end();
   }
 }
 
-async function openChild({ context, open, env, gpu }: Place): Promise<Child> {
-  const child = startChild(context, { ...env, ...(gpu === null ? {} : { CUDA_VISIBLE_DEVICES: String(gpu) }) });
-  try {
-    await child.ask(open(gpu === null ? 'cpu' : 'cuda'), openedShards);
-    return child;
-  } catch (error) {
-    await child.kill();
-    throw error;
-  }
+function note({ reporter }: FleetContext, message: string): void {
+  reporter.report({ type: 'note', level: 'warning', message: message.slice(0, 4000) });
 }
 
-/** Computes a shard, stores its parts and commits it. A shard whose lease was lost in the meantime belongs to another attempt: it is dropped. */
-async function doShard(child: Child, shard: Shard, { context, shard: jobOf, progress, halted }: Place): Promise<void> {
+/** The child of a place: started when it is asked, again when it has ended. */
+function childOfPlace({ context, open, env, gpu, number }: Place): { ask: AskChild; end(): Promise<void> } {
+  let child: Child | null = null;
+
+  async function end(): Promise<void> {
+    const ending = child;
+    child = null;
+    await ending?.kill();
+  }
+
+  async function start(): Promise<Child> {
+    const started = startChild(context, { ...env, ...(gpu === null ? {} : { CUDA_VISIBLE_DEVICES: String(gpu) }) });
+    try {
+      await started.ask(open(gpu === null ? 'cpu' : 'cuda', number), openedShards);
+      return started;
+    } catch (error) {
+      await started.kill();
+      throw error instanceof ChildEndedError ? error.whileOpening() : error;
+    }
+  }
+
+  return {
+    async ask(job, answer, onProgress) {
+      child ??= await start();
+      try {
+        return await child.ask(job, answer, onProgress);
+      } catch (error) {
+        if (error instanceof ChildEndedError) await end();
+        throw error;
+      }
+    },
+    end,
+  };
+}
+
+/**
+ * Computes a shard, stores its parts and commits it. A shard whose lease was lost in the meantime belongs to another attempt, and one that
+ * another place was faster with is committed: both are dropped.
+ */
+async function doShard(ask: AskChild, held: HeldShard, place: Place): Promise<void> {
+  const { context, compute, progress, halted, number, prefixes } = place;
+  const { shard, isBackup } = held;
   const { index } = shard;
+  const began = performance.now();
   try {
-    const asked = child.ask(jobOf(shard), shardAnswer, ({ done }) => progress.moved(index, done));
-    const answer = await untilAborted(asked, halted);
-    await storeShard(context, index, answer);
-    progress.stored(index, answer);
+    const onProgress = ({ done }: ChildProgress): void => void (isBackup || progress.moved(index, done));
+    const signal = AbortSignal.any([halted, held.over.signal]);
+    const answers = await untilAborted(compute({ shard, ask, place: number, isBackup, onProgress, signal }), signal);
+    await held.storeOnce(async () => {
+      await storeShard(context, index, answers, prefixes?.(shard) ?? ['']);
+      place.shards.took(performance.now() - began);
+      progress.stored(index, answers);
+    });
   } catch (error) {
-    progress.left(index);
+    if (!isBackup) progress.left(index);
     if (!isCairnError(error, 'lease_lost')) throw error;
-    const message = `Shard ${index} was given to another attempt and is dropped here`;
-    context.reporter.report({ type: 'note', level: 'warning', message });
+    note(context, `Shard ${index} was given to another attempt and is dropped here`);
   }
 }
 
 /** On a stop, storing may use the rest of the grace period: the work is done, and another attempt would repeat it. */
-async function storeShard(context: FleetContext, index: number, answer: ShardAnswer): Promise<void> {
-  const { rows, rejected, files, idsSha256, seconds } = answer;
+async function storeShard(
+  context: FleetContext,
+  index: number,
+  answers: readonly ShardAnswer[],
+  prefixes: readonly string[],
+): Promise<void> {
   const { client, stop, reporter } = context;
   const late = new AbortController();
   const endInTime = () => {
@@ -171,22 +234,26 @@ async function storeShard(context: FleetContext, index: number, answer: ShardAns
   stop.asked.addEventListener('abort', endInTime, { once: true });
   const signal = AbortSignal.any([stop.ended, late.signal]);
   try {
-    reportRejected(context, index, answer);
-    if (rejected > 0) await untilAborted(reporter.flush(), signal);
-    const stored = [];
-    for (const file of files) {
-      const upload = await uploadFile(context, file.name, { file: file.path }, { signal });
-      // The stored file must be the one that was verified.
-      if (upload.sha256 !== file.sha256)
-        throw new CairnError('storage_failed', `${file.path} changed after it was written and before it was stored: check the disk`);
-      stored.push(upload);
+    const [first] = answers;
+    if (first !== undefined) reportRejected(context, index, first);
+    if (first !== undefined && first.rejected > 0) await untilAborted(reporter.flush(), signal);
+    const commits: ShardCommit[] = [];
+    for (const [set, { rows, rejected, files, idsSha256, seconds }] of answers.entries()) {
+      const stored: StoredFile[] = [];
+      for (const file of files) {
+        const upload = await uploadFile(context, `${prefixes[set] ?? ''}${file.name}`, { file: file.path }, { signal });
+        // The stored file must be the one that was verified.
+        if (upload.sha256 !== file.sha256)
+          throw new CairnError('storage_failed', `${file.path} changed after it was written and before it was stored: check the disk`);
+        stored.push({ ...upload, name: file.name });
+      }
+      const { read, decode, infer, write } = seconds;
+      commits.push({ rows, rejected, files: stored, idsSha256, seconds: { read, decode, infer, write } });
     }
-    const { read, decode, infer, write } = seconds;
-    const commit = { rows, rejected, files: stored, idsSha256, seconds: { read, decode, infer, write } };
-    await untilAborted(client.commitShard(index, commit), signal);
+    await untilAborted(client.commitShard(index, commits), signal);
   } finally {
     stop.asked.removeEventListener('abort', endInTime);
-    for (const { path } of files) await rm(path, { force: true });
+    for (const { path } of answers.flatMap(({ files }) => files)) await rm(path, { force: true });
   }
 }
 

@@ -22,7 +22,7 @@ test("the trainer reads a bucket's images through the agent, each once from ther
     await s3.stop();
   });
   for (const [name, value] of Object.entries(s3.env)) vi.stubEnv(name, value);
-  const { context, folder } = await openAttempt(specOf('train'));
+  const { context, folder, plane, reporter } = await openAttempt(specOf('train'));
   const ids = ['aaa1', 'aaa2', 'aaa3'];
   const images = ids.map((id) => ({ id, read: async () => Buffer.from(`pixels of ${id}`) }));
   const bucket = openStore(s3.url('glr'));
@@ -60,6 +60,10 @@ test("the trainer reads a bucket's images through the agent, each once from ther
     expect(forked.toReversed()).toEqual(whole);
     return { outcome: 'succeeded', files: [], details: {} };
   });
+  await reporter.flush();
+  const curves = plane.items('metrics').map(({ name, steps, values }) => [name, steps[0], values[0]]);
+  expect(curves).toContainEqual(['image_cache_hit_share', 1, 0]);
+  expect(curves.map(([name]) => name)).toEqual(expect.arrayContaining(['image_cache_gib', 'image_cache_evicted_gib']));
   // One for each image, kept for the forked process; a tar that is not the list's is asked for each time.
   expect(asked.filter((line) => line.startsWith('GET')).length).toBe(5);
 });

@@ -7,7 +7,7 @@ import { CairnError, type FinishRequest, isDatasetUrl } from '@cairn/contract';
 import type { ImageReader } from '@cairn/dataset';
 import { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
-import { openImageCache } from './image-cache.ts';
+import { type ImageCache, openImageCache } from './image-cache.ts';
 
 /** A line from a program (cairn_trainer/served_images.py): an image file, or a part of a tar. */
 const imageRequest = z.object({
@@ -31,12 +31,13 @@ export async function withImageSocket<Context extends AttemptContext>(
   context: Context,
   run: (context: Context) => Promise<FinishRequest>,
 ): Promise<FinishRequest> {
-  const { spec, datasetRoots, imageCache } = context;
+  const { spec, datasetRoots, imageCache, reporter } = context;
   const { root } = spec.source;
   if (!isDatasetUrl(root)) return run(context);
   const { openImageReader } = await import('@cairn/dataset');
   const reader = await openImageReader(root, datasetRoots);
   const cache = imageCache === null ? null : await openImageCache(imageCache.folder, imageCache.bytes);
+  const report = cache === null ? null : cacheReport(reporter, cache.stats);
   // Not in the work folder: the path of a socket has at most 107 bytes.
   const folder = await mkdtemp(join(tmpdir(), 'cairn-images-'));
   const socket = join(folder, 'images');
@@ -44,7 +45,11 @@ export async function withImageSocket<Context extends AttemptContext>(
   const server = createServer((connection) => {
     open.add(connection);
     connection.on('close', () => open.delete(connection)).on('error', () => connection.destroy());
-    void serve(connection, (request) => read(reader, cache, root, request)).catch(() => connection.destroy());
+    void serve(connection, async (request) => {
+      const image = await read(reader, cache, root, request);
+      report?.();
+      return image;
+    }).catch(() => connection.destroy());
   });
   try {
     await new Promise<void>((resolve, reject) => void server.once('error', reject).listen(socket, resolve));
@@ -55,6 +60,22 @@ export async function withImageSocket<Context extends AttemptContext>(
     await reader.close();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Reads between two values of the metrics. */
+const readsOfMetric = 1000;
+
+/** Reports how much of what is read comes from the node, and what that takes: at the first read, then now and then. */
+function cacheReport({ metric }: Pick<AttemptContext['reporter'], 'metric'>, stats: ImageCache['stats']): () => void {
+  let told = 0;
+  return () => {
+    const reads = stats.hits + stats.misses;
+    if (reads === told || (told > 0 && reads < told + readsOfMetric)) return;
+    told = reads;
+    metric('image_cache_hit_share', reads, stats.hits / reads);
+    metric('image_cache_gib', reads, stats.bytes / 2 ** 30);
+    metric('image_cache_evicted_gib', reads, stats.evictedBytes / 2 ** 30);
+  };
 }
 
 /** Answers the requests of a connection one after another. */
@@ -70,12 +91,7 @@ async function serve(connection: Socket, answer: (request: ImageRequest) => Prom
   }
 }
 
-async function read(
-  reader: ImageReader,
-  cache: Awaited<ReturnType<typeof openImageCache>> | null,
-  root: string,
-  request: ImageRequest,
-): Promise<Buffer> {
+async function read(reader: ImageReader, cache: ImageCache | null, root: string, request: ImageRequest): Promise<Buffer> {
   const { path, tar, offset, size, fileBytes, fileChangedMs } = request;
   const key = JSON.stringify([root, tar ?? path, offset, size, fileBytes, fileChangedMs]);
   const bytes = tar === null ? fileBytes : size;

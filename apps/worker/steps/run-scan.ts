@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { assertOneOrigin, featuresDetails, originOf } from '@cairn/contract';
 import type { Runner } from '../agent/attempt-context.ts';
 import { fetchArtifact, inputOf } from '../agent/stored-files.ts';
-import type { ChildJobOf } from '../child/messages.ts';
-import { placesOf, runShards } from '../fleet/run-shards.ts';
+import { type ChildJobOf, shardAnswer } from '../child/messages.ts';
+import { fleetClientOf, placesOf, runShards } from '../fleet/run-shards.ts';
 
 /** One worker of a fleet that searches an index in pieces: of each shard, the nearest images of every query. */
 export const runScan: Runner<'scan'> = async (context) => {
@@ -24,11 +24,13 @@ export const runScan: Runner<'scan'> = async (context) => {
     outDir: join(workDir, 'candidates'),
   };
   return runShards({
-    context,
+    context: { ...context, client: fleetClientOf(context.client) },
     places,
     total: featuresDetails.safeParse(index.details).data?.rows ?? 0,
     open: (device) => ({ ...open, device }),
-    shard: ({ index: part, from, count }) => ({ kind: 'scanShard', index: part, from, count }),
+    compute: async ({ shard: { index: part, from, count }, ask, onProgress }) => [
+      await ask({ kind: 'scanShard', index: part, from, count }, shardAnswer, onProgress),
+    ],
     // ONNX Runtime multiplies in TF32 on GPUs, whose rounding is too coarse for an exact search, and has no option against it here.
     env: { NVIDIA_TF32_OVERRIDE: '0' },
   });

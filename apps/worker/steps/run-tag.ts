@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { featuresDetails, type InputArtifact, type ListName } from '@cairn/contract';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { fetchArtifact, fetchFile, inputOf } from '../agent/stored-files.ts';
-import type { ChildJobOf } from '../child/messages.ts';
-import { placesOf, runShards } from '../fleet/run-shards.ts';
+import { type ChildJobOf, shardAnswer } from '../child/messages.ts';
+import { fleetClientOf, placesOf, runShards } from '../fleet/run-shards.ts';
 
 /** One worker of a fleet that finds the nearest reference of each index image: it reads all references for each of its shards. */
 export const runTag: Runner<'tag'> = async (context) => {
@@ -22,11 +22,13 @@ export const runTag: Runner<'tag'> = async (context) => {
     outDir: join(workDir, 'tags'),
   };
   return runShards({
-    context,
+    context: { ...context, client: fleetClientOf(context.client) },
     places,
     total: featuresDetails.safeParse(index.details).data?.rows ?? 0,
     open: (device) => ({ ...open, device }),
-    shard: ({ index: part, from, count }) => ({ kind: 'tagShard', index: part, from, count }),
+    compute: async ({ shard: { index: part, from, count }, ask, onProgress }) => [
+      await ask({ kind: 'tagShard', index: part, from, count }, shardAnswer, onProgress),
+    ],
     // ONNX Runtime multiplies in TF32 on GPUs, whose rounding is too coarse for an exact search, and has no option against it here.
     env: { NVIDIA_TF32_OVERRIDE: '0' },
   });

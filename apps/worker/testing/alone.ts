@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -31,13 +32,33 @@ export async function openAloneWorld() {
     batch: 4,
     threads: 1,
     shardRows: 4,
+    also: [],
+    reuse: null,
+    retryRejected: false,
     ...change,
   });
-  /** In this process, with its children. */
-  async function run(job: AloneJob): Promise<{ result: AloneResult; events: AloneEvent[] }> {
+  /** In this process, with its children, which store every batch. `reads`: the ids of the images that they opened, in order. */
+  async function run(job: AloneJob, env: NodeJS.ProcessEnv = {}): Promise<{ result: AloneResult; events: AloneEvent[]; reads: string[] }> {
     const events: AloneEvent[] = [];
-    const result = await extractAlone(job, { env: process.env, stop: createStop(), tell: (event) => void events.push(event) });
-    return { result, events };
+    const log = join(folder, `reads-${randomUUID()}`);
+    const watching = {
+      NODE_OPTIONS: `--import ${pathToFileURL(join(import.meta.dirname, 'watch-reads.mjs')).href}`,
+      CAIRN_TEST_READS: log,
+    };
+    const result = await extractAlone(job, {
+      env: { ...process.env, ...watching, ...env },
+      stop: createStop(),
+      tell: (event) => void events.push(event),
+      keepEveryMs: 0,
+    });
+    return {
+      result,
+      events,
+      reads: await readFile(log, 'utf8').then(
+        (text) => text.trim().split('\n'),
+        () => [],
+      ),
+    };
   }
   return { folder, ids, jobOf, run, close: () => rmSync(folder, { recursive: true }) };
 }

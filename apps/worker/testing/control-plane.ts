@@ -43,6 +43,8 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
     repeatedReports: 0,
     finishes: [] as FinishRequest[],
     shards: [] as ShardRow[],
+    /** Where the last holder of the shards kept what it had finished. */
+    resumeFrom: null as string | null,
     /** The answer to every report. */
     reply: { directive: 'continue', cause: null, reason: null, graceSeconds: 30 } as ReportReply,
     superseded: false,
@@ -94,7 +96,8 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
         if (free === undefined) return { shard: null, done, retryAfterSeconds: 0.05 };
         if (free.holder === null) free.tries += 1;
         free.holder = 'attempt';
-        return { shard: { index: free.index, from: free.from, count: free.count, tries: free.tries }, done, retryAfterSeconds: 0 };
+        const { index, from, count, tries } = free;
+        return { shard: { index, from, count, tries, resumeFrom: state.resumeFrom }, done, retryAfterSeconds: 0 };
       }
       case '/finish': {
         const finish = finishRequest.parse(body);

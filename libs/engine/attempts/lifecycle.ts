@@ -15,6 +15,7 @@ import type { EngineContext } from '../engine.ts';
 import { finalizedFleet, reopenShards } from '../finalize-fleet.ts';
 import { changeAttempt, emit, findStep, type RunWork, type WorkStep } from '../run-work.ts';
 import { withRun } from '../with-run.ts';
+import { freeShards } from './shards.ts';
 import { attemptNow, liveAttempt, recordFailure, refuseForeignFiles, superseded } from './spec.ts';
 
 /**
@@ -141,11 +142,10 @@ export async function endAttempt(
 ): Promise<void> {
   const step = findStep(run, attempt.stepId);
   changeAttempt(run, attempt, { state: to, endedAt: new Date(), ...(failure ? { failure } : {}), ...(result ? { result } : {}) });
-  if (step.shardsTotal !== null)
-    await run.tx.shard.updateMany({
-      where: { stepId: step.id, attemptId: attempt.id, state: 'leased' },
-      data: { state: 'pending', attemptId: null, leaseUntil: null },
-    });
+  if (step.shardsTotal !== null) {
+    const { leaseSeconds } = run.ctx.limits;
+    await freeShards(run.tx, { stepId: step.id, attemptId: attempt.id, index: null, leaseSeconds });
+  }
   const brief = step.attempts.find((candidate) => candidate.id === attempt.id);
   // An attempt of an earlier generation of the step does not affect it.
   if (!brief) return;

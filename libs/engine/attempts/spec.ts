@@ -27,6 +27,7 @@ import {
   states,
   stopCauseColumn,
 } from '../columns.ts';
+import { readEarlier } from '../earlier-features.ts';
 import type { EngineContext } from '../engine.ts';
 import { changeStep, type RunWork, type WorkStep } from '../run-work.ts';
 
@@ -67,6 +68,7 @@ export async function attemptSpec(ctx: EngineContext, attemptId: string, generat
     registered: datasetFilesColumn.parse(step.run.dataset.files),
     stagingPrefix: stagingPrefix(attempt.id),
     resume,
+    ...(step.kind === 'extract' && !finalizes && { earlier: await readEarlier(ctx.prisma, step) }),
     ...ctx.limits,
   });
 }

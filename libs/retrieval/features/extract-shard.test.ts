@@ -9,14 +9,29 @@ import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
 import { createDecodePool, type DecodePoolOptions } from '../image/decode-pool.ts';
 import { preprocessImage } from '../image/preprocess-image.ts';
 import { type Model, openModel } from '../onnx/open-model.ts';
-import { type ExtractShardOptions, extractShard, type ShardProgress } from './extract-shard.ts';
+import {
+  type ExtractShardOptions,
+  extractShard as extractSets,
+  type ShardProgress,
+  type ShardResult,
+  type ShardSet,
+} from './extract-shard.ts';
 import type { ImageRow } from './image-queue.ts';
+import type { KnownRow } from './known-rows.ts';
 import { normalizeRow } from './normalize-row.ts';
 import { readFeatures } from './read-features.ts';
+import { openJournal } from './shard-journal.ts';
 
 /** A file's content, or what reading it throws. */
 type Content = Buffer | Error;
-type Shard = ExtractShardOptions<ImageRow>;
+type Shard = Omit<ExtractShardOptions<ImageRow>, 'sets'> & ShardSet;
+
+/** With one model. */
+async function extractShard({ model, outDir, known, journal, ...options }: Shard): Promise<ShardResult> {
+  const [result] = await extractSets({ ...options, sets: [{ model, outDir, known, journal }] });
+  if (result === undefined) throw new Error('no result');
+  return result;
+}
 
 async function openTestModel(options: FeatureModelOptions = {}): Promise<Model> {
   const model = await openModel({ path: await writeFeatureModel(await temporaryFolder(), options), device: 'cpu', threads: 1 });
@@ -151,6 +166,96 @@ describe('an image that cannot be used', () => {
     expect(await readFeatures(shard.outDir, shard.parquet)).toMatchObject({ dim: 6, ids: { length: 0 } });
     expect(await filesUnder(shard.outDir)).toHaveLength(3);
   });
+});
+
+describe('a shard goes on', () => {
+  const of = { extraction: 'this one', part: 42, dim: 6 };
+  const digestsOf = ({ files }: ShardResult) => files.map((file) => [file.name, file.sha256]);
+
+  test('behind the last batch in its journal, to the same files, whatever ended it and however the journal was cut', async () => {
+    const contents: Content[] = await pictures(11);
+    contents[2] = Buffer.from('no image');
+    const whole = await extractShard(await shardOf(contents));
+    const path = join(await temporaryFolder(), 'journal');
+    let reads: string[] = [];
+    const shardFrom = async (limit: number): Promise<Shard> => {
+      const { journal, known } = await openJournal(path, of);
+      const shard = await shardOf(contents, { journal, known });
+      return {
+        ...shard,
+        async read(row, signal) {
+          reads.push(row.imageId);
+          if (Number.parseInt(row.path, 10) >= limit) throw new CairnError('storage_failed', 'the machine is gone');
+          return shard.read(row, signal);
+        },
+      };
+    };
+    await expect(extractShard(await shardFrom(9))).rejects.toMatchObject({ code: 'storage_failed' });
+    expect((await openJournal(path, of)).known.size).toBe(8);
+    // The end of the last record is lost.
+    const bytes = await readFile(path);
+    await writeFile(path, bytes.subarray(0, -3));
+    expect((await openJournal(path, of)).known.size).toBe(4);
+    reads = [];
+    expect(digestsOf(await extractShard(await shardFrom(11)))).toEqual(digestsOf(whole));
+    expect(reads).toEqual(['id4', 'id5', 'id6', 'id7', 'id8', 'id9', 'id10']);
+    expect((await openJournal(path, { ...of, extraction: 'another one' })).known.size).toBe(0);
+    bytes[60] = (bytes[60] ?? 0) ^ 1;
+    await writeFile(path, bytes);
+    expect((await openJournal(path, of)).known.size).toBe(0);
+  });
+
+  test('with what another set has of its images, in the order of its rows', async () => {
+    const contents = await pictures(7);
+    const whole = await shardOf(contents);
+    const { files } = await extractShard(whole);
+    const path = join(whole.outDir, files[0]?.name ?? '');
+    // Rows 1, 2 and 5 are known, and that 3 cannot be read.
+    const known = new Map<string, KnownRow>([1, 2, 5].map((row) => [`id${row}`, { path, offset: 128 + row * 12 }]));
+    const shard = await shardOf(contents, { known: known.set('id3', { reason: 'it was so' }) });
+    const reads: string[] = [];
+    const read: Shard['read'] = (row, signal) => {
+      reads.push(row.imageId);
+      return shard.read(row, signal);
+    };
+    expect(await extractShard({ ...shard, read })).toMatchObject({ rows: 6, rejected: 1 });
+    expect(reads).toEqual(['id0', 'id4', 'id6']);
+    expect(await rejectedOf(shard)).toEqual([['id3', '3.jpg', 'it was so']]);
+    const [a, b] = [await readFeatures(whole.outDir, whole.parquet), await readFeatures(shard.outDir, shard.parquet)];
+    const rows = await a.read(0, 7);
+    expect(await b.read(0, 6)).toEqual(Float32Array.from(rows.filter((_, at) => Math.floor(at / 6) !== 3)));
+  });
+
+  test('image by image, and says before each which it is', async () => {
+    const shard = await shardOf(await pictures(5));
+    const seen: string[] = [];
+    const read: Shard['read'] = (row, signal) => {
+      // None is read ahead.
+      expect(seen.at(-1)).toBe(row.imageId);
+      return shard.read(row, signal);
+    };
+    const result = await extractShard({ ...shard, read, onImage: (imageId) => void seen.push(imageId) });
+    expect(seen).toEqual(['id0', 'id1', 'id2', 'id3', 'id4']);
+    expect(digestsOf(result)).toEqual(digestsOf(await extractShard(await shardOf(await pictures(5)))));
+  });
+});
+
+test('several models read and decode each image once, and each has the files that it would have alone', async () => {
+  const contents = await pictures(6);
+  const [first, second] = [await shardOf(contents), await shardOf(contents, { model: await openTestModel({ dim: 9 }) })];
+  let reads = 0;
+  const results = await extractSets({
+    ...first,
+    sets: [first, second].map(({ model }, set) => ({ model, outDir: join(first.outDir, String(set)) })),
+    read: (row, signal) => {
+      reads += 1;
+      return first.read(row, signal);
+    },
+  });
+  expect(reads).toBe(6);
+  expect(results.map(({ dim }) => dim)).toEqual([6, 9]);
+  for (const [set, shard] of [first, second].entries())
+    expect(results[set]?.files.map(({ sha256 }) => sha256)).toEqual((await extractShard(shard)).files.map(({ sha256 }) => sha256));
 });
 
 describe('a shard that fails leaves no file', () => {

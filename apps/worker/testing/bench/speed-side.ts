@@ -71,9 +71,10 @@ async function extract(): Promise<void> {
   const { images: all } = await planExtraction({ list, source: { kind: 'tars', root: values.source }, places, out: listPath });
   const jobs = extractionJobs();
   await jobs.open({
-    ...{ kind: 'openExtraction', modelPath: values.model, listPath, imageRoot: values.source, datasetRoots: places },
+    ...{ kind: 'openExtraction', listPath, imageRoot: values.source, datasetRoots: places },
     ...{ device: 'cpu', threads, imageSize, preprocessing: way, batch, decodeConcurrency: threads },
-    outDir: join(values.folder, `features-${process.pid}`),
+    sets: [{ modelPath: values.model, outDir: join(values.folder, `features-${process.pid}`), earlier: null, extraction: 'bench' }],
+    journals: join(values.folder, `journals-${process.pid}`),
   });
   const shardRows = Math.min(all, Math.max(batch, 512));
   let shard = 0;
@@ -82,8 +83,9 @@ async function extract(): Promise<void> {
     while (done < count) {
       const rows = Math.min(shardRows, count - done);
       const from = (shard * shardRows) % Math.max(1, all - rows + 1);
-      const answer = await jobs.extract({ kind: 'extractShard', index: shard, from, count: rows }, () => undefined);
-      if (answer.rejected > 0) throw new Error(`${answer.rejected} images were rejected`);
+      const job = { kind: 'extractShard' as const, index: shard, from, count: rows, sets: [0], isOneByOne: false, rejects: [] };
+      const [answer] = await jobs.extract(job, () => undefined);
+      if (answer?.rejected !== 0) throw new Error(`${answer?.rejected} images were rejected`);
       residentMiB.push(Math.round(process.memoryUsage.rss() / 2 ** 20));
       done += rows;
       shard += 1;
