@@ -213,9 +213,7 @@ async function tryModel(
 }
 
 /** What the fleet needs of an attempt. Its notes and progress become events. */
-function contextOf(
-  { env, stop, tell, store, stragglerMs }: Surroundings & { store: ObjectStore },
-): Omit<FleetContext, 'client'> {
+function contextOf({ env, stop, tell, store, stragglerMs }: Surroundings & { store: ObjectStore }): Omit<FleetContext, 'client'> {
   return {
     stop,
     store,
