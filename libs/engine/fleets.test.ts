@@ -275,7 +275,8 @@ describe('an extraction goes on from', () => {
   });
 
   test('nothing where nothing was rejected, which is an error', async () => {
-    const runId = await harness.submit();
+    const runId = await harness.submit({ set: { 'stages.first.epochs': 77 } });
+    await harness.playAll(runId);
     await expect(harness.engine.retryRun(runId, ada, null, { rejected: true })).rejects.toMatchObject({
       code: 'wrong_state',
       message: expect.stringContaining('no extraction of run'),
