@@ -93,7 +93,7 @@ test('a matcher is stored without a backbone, and is what an ensemble names, not
     );
   const { steps } = await planWith('points');
   const step = steps.find(({ name }) => name === 'rerank');
-  expect(step).toMatchObject({ given: [{ role: 'matcher', name: 'points', artifactId, sha256: query.sha256 }] });
+  expect(step).toMatchObject({ given: [{ role: 'matcher', name: 'points', sha256: query.sha256 }] });
   await expect(harness.submit({ recipe: { ...(await planWith('none')).recipe } })).rejects.toMatchObject({
     message: 'ensemble.matcher names the weights none, which are not imported',
     details: { remedy: 'Import them: `cairn import matcher none.onnx`.' },
