@@ -63,10 +63,7 @@ export function runCalls({ open, send }: Requester) {
       send({ method: isPinned ? 'PUT' : 'DELETE', path: [...runs, runId, 'pin'], repeatable: true, answer: runView }, options),
     /** Changes the note and the tags of a run; without `ifNote` repeating it changes nothing. */
     annotateRun: (runId: string, body: z.input<typeof annotateRequest>, options?: RequestOptions) =>
-      send(
-        { method: 'POST', path: [...runs, runId, 'annotate'], body, repeatable: body.ifNote === undefined, answer: runView },
-        options,
-      ),
+      send({ method: 'POST', path: [...runs, runId, 'annotate'], body, repeatable: body.ifNote === undefined, answer: runView }, options),
     /** Lets a held run start. */
     releaseRun: (runId: string, options?: RequestOptions) =>
       send({ method: 'POST', path: [...runs, runId, 'release'], repeatable: false, answer: runView }, options),

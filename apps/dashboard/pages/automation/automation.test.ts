@@ -40,8 +40,10 @@ test('schedules tell when they start next and what became of the last time; they
     .getByText(/^in \d+ (h|min|s)$/)
     .waitFor();
   const others = rowOf(page, 'hers').getByRole('button', { name: 'Pause' });
-  expect(await others.getAttribute('title')).toBe('Not with your token: it belongs to eve; it takes the token eve, or one of the role admin');
-  await others.click();
+  expect(await others.getAttribute('title')).toBe(
+    'Not with your token: it belongs to eve; it takes the token eve, or one of the role admin',
+  );
+  await others.click({ force: true });
   expect(await page.getByRole('dialog').count()).toBe(0);
   expect(await accessibilityFaults(page, looks)).toEqual([]);
 
@@ -114,7 +116,7 @@ test('an admin sees what was sent to a webhook and sends it again, what a collec
   await page.getByRole('link', { name: 'chat' }).click();
   await rowOf(page, 'webhook.test').getByText('HTTP 500').waitFor();
   expect(await accessibilityFaults(page, looks)).toEqual([]);
-  await page.getByRole('button', { name: /^Send delivery/ }).click();
+  await page.getByRole('button', { name: /^Send again/ }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Send it again' }).click();
   await rowOf(page, 'webhook.test').getByText('Waits').waitFor();
   expect(await prisma.delivery.findFirst()).toMatchObject({ state: 'pending', failures: 0 });
@@ -126,7 +128,11 @@ test('an admin sees what was sent to a webhook and sends it again, what a collec
   await page.getByText('No policy is set: runs keep their results').waitFor();
   await page.getByRole('button', { name: 'Look' }).click();
   await page.getByText(/^Nothing would go\. .* artifacts of .* would stay\.$/).waitFor();
-  await page.getByRole('region', { name: 'Table of what would stay' }).getByRole('row', { name: /checkpoint/ }).first().waitFor();
+  await page
+    .getByRole('region', { name: 'Table of what would stay' })
+    .getByRole('row', { name: /checkpoint/ })
+    .first()
+    .waitFor();
   expect(await page.locator('tbody tr').count()).toBeLessThanOrEqual(60);
   expect(await accessibilityFaults(page, looks)).toEqual([]);
 

@@ -156,7 +156,12 @@ function Deliveries({ trigger, items }: { trigger: string; items: readonly Deliv
                 <span className={classes.actions}>
                   <StateBadge look={outcomeLooks[delivery.outcome]} />
                   {delivery.outcome === 'held' && mayRelease && (
-                    <Button size="compact-xs" variant="default" aria-label={`Release ${delivery.subject}`} onClick={() => setAsks(delivery)}>
+                    <Button
+                      size="compact-xs"
+                      variant="default"
+                      aria-label={`Release ${delivery.subject}`}
+                      onClick={() => setAsks(delivery)}
+                    >
                       Release …
                     </Button>
                   )}

@@ -74,7 +74,11 @@ function Webhook({ name }: { name: string }) {
             </Button>
           </div>
           <OutgoingTable items={deliveries.data.items} onResend={setAsks} />
-          <Pager cursor={cursor} nextCursor={deliveries.data.nextCursor} onGo={(next) => void navigate({ search: { state, cursor: next } })} />
+          <Pager
+            cursor={cursor}
+            nextCursor={deliveries.data.nextCursor}
+            onGo={(next) => void navigate({ search: { state, cursor: next } })}
+          />
         </>
       )}
       {asks !== null && <ResendDialog webhook={name} delivery={asks} onClose={() => setAsks(null)} />}
@@ -124,8 +128,8 @@ function ResendDialog({ webhook, delivery, onClose }: { webhook: string; deliver
       onClose={onClose}
     >
       <p>
-        About {delivery.subject}, written <Ago at={delivery.createdAt} />. Its <code>webhook-id</code> stays, so a receiver that has handled it
-        can tell.
+        About {delivery.subject}, written <Ago at={delivery.createdAt} />. Its <code>webhook-id</code> stays, so a receiver that has handled
+        it can tell.
       </p>
     </ConfirmDialog>
   );

@@ -143,7 +143,12 @@ function Artifacts({ title, items, total }: { title: string; items: GcResult['ar
   return (
     <>
       <h3>
-        {title} {total > shown && <span className={tableClasses.dim}>the {shown} largest of {formatCount(total)}</span>}
+        {title}{' '}
+        {total > shown && (
+          <span className={tableClasses.dim}>
+            the {shown} largest of {formatCount(total)}
+          </span>
+        )}
       </h3>
       <Table name={`Table of what ${title.toLowerCase()}`}>
         <thead>

@@ -123,9 +123,7 @@ function FromRun({ runId, stage }: { runId: string; stage: string | null }) {
         value,
         run: { id: runId, name, dataset, priority, until: given?.until ?? null },
       }}
-      choice={
-        <span>from the run {link}</span>
-      }
+      choice={<span>from the run {link}</span>}
       description=""
     />
   );
