@@ -31,11 +31,15 @@ export function Dropdown({ label, name, icon, onOpen, children }: DropdownProps)
       >
         {label}
       </Button>
+      {/* biome-ignore lint/a11y/useKeyWithClickEvents: a link that is opened by the keyboard is clicked too */}
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: what is clicked are the links in it */}
       <div
         id={id}
         popover="auto"
         className={classes.panel}
         style={{ positionAnchor: anchor }}
+        // A link in it leads to another page, over which it would stay.
+        onClick={(event) => event.target instanceof Element && event.target.closest('a') !== null && event.currentTarget.hidePopover()}
         onToggle={(event) => event.newState === 'open' && onOpen?.()}
       >
         {children}

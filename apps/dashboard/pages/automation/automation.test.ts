@@ -43,7 +43,7 @@ test('schedules tell when they start next and what became of the last time; they
   expect(await others.getAttribute('title')).toBe(
     'Not with your token: it belongs to eve; it takes the token eve, or one of the role admin',
   );
-  await others.click();
+  await others.click({ force: true });
   expect(await page.getByRole('dialog').count()).toBe(0);
   expect(await accessibilityFaults(page, looks)).toEqual([]);
 
@@ -116,7 +116,7 @@ test('an admin sees what was sent to a webhook and sends it again, what a collec
   await page.getByRole('link', { name: 'chat' }).click();
   await rowOf(page, 'webhook.test').getByText('HTTP 500').waitFor();
   expect(await accessibilityFaults(page, looks)).toEqual([]);
-  await page.getByRole('button', { name: /^Send delivery/ }).click();
+  await page.getByRole('button', { name: /^Send again/ }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Send it again' }).click();
   await rowOf(page, 'webhook.test').getByText('Waits').waitFor();
   expect(await prisma.delivery.findFirst()).toMatchObject({ state: 'pending', failures: 0 });

@@ -101,7 +101,7 @@ export function OutgoingTable({ items, onResend }: OutgoingTableProps) {
             <td>{item.nextTryAt === null ? <span className={tableClasses.dim}>-</span> : <Until at={item.nextTryAt} />}</td>
             {onResend !== undefined && (
               <td>
-                <Button size="compact-xs" variant="default" aria-label={`Send delivery ${item.id} again`} onClick={() => onResend(item)}>
+                <Button size="compact-xs" variant="default" aria-label={`Send again delivery ${item.id}`} onClick={() => onResend(item)}>
                   Send again …
                 </Button>
               </td>

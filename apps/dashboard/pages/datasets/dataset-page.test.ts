@@ -81,7 +81,7 @@ test('the lineage of a run goes on in the runs whose results it uses, and names 
 });
 
 test('a list tells how many images each label has, and shows some of them', async () => {
-  await drawImages(dashboard.datasets, 'train', ['aaa000']);
+  await drawImages(dashboard.datasets, 'index', ['aaa000']);
   const source = { kind: 'folder', root: dashboard.datasets, metadata: dashboard.datasets, countries: null };
   await harness.prisma.dataset.updateMany({ where: { name: 'toy' }, data: { source } });
   const { artifactId } = await harness.step(base, 'prepare');

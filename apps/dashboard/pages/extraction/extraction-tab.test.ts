@@ -110,6 +110,7 @@ test('a rejected image is shown with its reason, and where it cannot be shown, w
   const file = { name, key, bytes: bytes.length, sha256: await sha256File(path) };
   const { id: stepId } = await harness.step(runId, 'extract_index');
   await prisma.shard.update({ where: { stepId_index: { stepId, index: 0 } }, data: { files: [file] } });
+  await prisma.shard.updateMany({ where: { stepId, index: { gt: 0 } }, data: { rejected: 0 } });
 
   const page = await openPage(`/runs/${runId}?tab=extraction&step=extract_index`, { expected: [/status of 4\d\d/] });
   const rejected = page.getByRole('region', { name: 'Rejected images' });

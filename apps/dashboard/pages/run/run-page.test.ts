@@ -207,7 +207,7 @@ test('a run is tagged and annotated, found by both, and a view of them is kept f
   await reader.keyboard.press('Enter');
   await reader.waitForURL(/runs\?tag=baseline$/);
   await reader.getByRole('button', { name: 'Views' }).click();
-  await reader.getByRole('button', { name: 'our baselines' }).waitFor();
+  await reader.getByRole('link', { name: 'our baselines' }).waitFor();
   expect(await reader.getByRole('button', { name: 'Remove the view our baselines' }).count()).toBe(0);
 });
 

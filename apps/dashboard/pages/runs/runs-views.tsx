@@ -1,7 +1,7 @@
-import { runFilter, type SavedView, whyNotOwner } from '@cairn/contract';
+import { addressQuery, runFilter, type SavedView, whyNotOwner } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
-import { useRouter } from '@tanstack/react-router';
+import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useMay, useMe } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
@@ -12,7 +12,7 @@ import { Dropdown } from '../../parts/dropdown.tsx';
 import { Icon } from '../../parts/icon.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import classes from './runs.module.css';
-import type { RunsSearch } from './runs-search.ts';
+import { type RunsSearch, runsSearch } from './runs-search.ts';
 
 /** What a view keeps of the address: filters, order and columns, and not the page or the selection. */
 const queryOf = (search: RunsSearch): string => stringifySearch({ ...runFilter.parse(search), column: search.column }).slice(1);
@@ -20,7 +20,6 @@ const queryOf = (search: RunsSearch): string => stringifySearch({ ...runFilter.p
 /** Saved views of this page: the caller's, and those that others share. They are read when the list is opened. */
 export function RunsViews({ search }: { search: RunsSearch }) {
   const { client, queries } = useServices();
-  const router = useRouter();
   const me = useMe().data;
   const [isOpen, setOpen] = useState(false);
   const [asks, setAsks] = useState(false);
@@ -40,13 +39,9 @@ export function RunsViews({ search }: { search: RunsSearch }) {
         <ul className={classes.views} aria-label="Saved views">
           {items.map((view) => (
             <li key={`${view.owner} ${view.name}`}>
-              <Button
-                variant="subtle"
-                aria-current={view.query === query ? 'true' : undefined}
-                onClick={() => router.history.push(`/runs?${view.query}`)}
-              >
+              <Link to="/runs" search={runsSearch.parse(addressQuery(view.query))}>
                 {view.name}
-              </Button>
+              </Link>
               <span className={classes.viewOwner}>{view.owner === me?.tokenName ? view.isShared && 'shared' : `of ${view.owner}`}</span>
               {me !== undefined && whyNotOwner(view.owner, { name: me.tokenName, role: me.role }) === null && (
                 <Button
