@@ -25,7 +25,7 @@ export { listCheckpoints } from './read/checkpoints.ts';
 export { compareRuns, differencesOf } from './read/compare-runs.ts';
 export { readDatasetUsage } from './read/dataset-usage.ts';
 export { datasetOfRun, loadLineage, type MadeArtifact, modelsOfEvaluation, shardStarts } from './read/evaluation-lineage.ts';
-export { type FoundEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
+export { type FoundEvaluation, findBaselineEvaluation, findEvaluation, listJudgements } from './read/evaluations.ts';
 export { loadFleetWork } from './read/fleet-work.ts';
 export { getRun } from './read/get-run.ts';
 export { readLedger } from './read/ledger.ts';
