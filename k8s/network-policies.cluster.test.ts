@@ -72,6 +72,16 @@ test('Prometheus is sent to the port on which the api serves /metrics without a 
   expect(at(service?.spec, 'ports')).toContainEqual(expect.objectContaining({ name: 'metrics', port }));
   expect(at(monitor?.spec, 'endpoints')).toMatchObject([{ port: 'metrics', path: '/metrics' }]);
   expect(service?.metadata.labels).toMatchObject(z.record(z.string(), z.string()).parse(at(monitor?.spec, 'selector', 'matchLabels')));
+  const [pods] = of(manifests, 'PodMonitor');
+  const controller = of(manifests, 'Deployment').find(({ metadata }) => metadata.name === 'cairn-controller');
+  expect(at(controller?.spec, 'template', 'metadata', 'labels')).toMatchObject(
+    z.record(z.string(), z.string()).parse(at(pods?.spec, 'selector', 'matchLabels')),
+  );
+  expect(at(pods?.spec, 'podMetricsEndpoints')).toMatchObject([{ port: 'probes', path: '/metrics' }]);
+  const policy = (values = minimal) =>
+    render(values).then((one) => of(one.manifests, 'NetworkPolicy').find(({ metadata }) => metadata.name === 'cairn-controller'));
+  expect(at((await policy(everything))?.spec, 'ingress')).toMatchObject([{ ports: [{ port: 8082 }], from: [expect.anything()] }]);
+  expect(await policy()).toBeUndefined();
   // The Service of /v1, which may be a load balancer's, does not have it.
   expect(at(of(manifests, 'Service').find(({ metadata }) => metadata.name === 'cairn')?.spec, 'ports')).toHaveLength(1);
 });

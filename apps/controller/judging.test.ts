@@ -2,9 +2,10 @@ import { pathToFileURL } from 'node:url';
 import { CairnError, type RunGate } from '@cairn/contract';
 import { getRun, listJudgements } from '@cairn/db';
 import { judgementsDue } from '@cairn/engine';
-import { ada, openEngineHarness } from '@cairn/engine/testing';
+import { ada, openEngineHarness, playedDetails } from '@cairn/engine/testing';
 import { queryScoreReader, type ReadQueryScores } from '@cairn/judging';
 import { storeEvaluation } from '@cairn/judging/testing';
+import { sha256 } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
 import { makeRunFolder, removeRunFolder } from '@cairn/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -31,7 +32,7 @@ async function succeeded(shift: number, { gate, gallery }: { gate?: ReturnType<t
   return runId;
 }
 
-async function toEnd(runId: string, shift: number, gallery: 'a' | 'b' = 'a') {
+async function toEnd(runId: string, shift: number, gallery: 'a' | 'b' | 'c' = 'a') {
   for (let names = await harness.ready(runId); names.length > 0; names = await harness.ready(runId)) {
     for (const name of names) {
       if (name === 'register') await storeEvaluation({ prisma, store }, { runId, scores: scoresOf(shift), gallery });
@@ -108,6 +109,18 @@ test('an alias that moved while its run was judged is kept, and one stays where 
   expect(await versionsMoved()).toEqual([1, 2, 1]);
 });
 
+test('an alias is kept where the retention policy has removed what it would name', async () => {
+  const runId = await succeeded(0.05, { gate: gated() });
+  await prisma.model.updateMany({ where: { runId }, data: { removedAt: new Date() } });
+  const moved = await versionsMoved();
+  await judge(runId, 1);
+  expect((await gateOf(runId))?.judgement).toMatchObject({
+    verdict: 'passed',
+    promotion: { outcome: 'kept', reason: expect.stringMatching(/^toy@production was kept: the artifacts of version \d+ were removed/) },
+  });
+  expect(await versionsMoved()).toEqual(moved);
+});
+
 test('a judgement of what a retry replaced is dropped, and the new result is judged', async () => {
   const runId = await succeeded(0.05, { gate: gated({ promote: null }) });
   const retrying: ReadQueryScores = async (found) => {
@@ -141,6 +154,64 @@ test('scores that cannot be read are waited for, and a comparison that makes no 
   expect(await gateOf(elsewhere)).toMatchObject({ state: 'refused', problem: expect.stringMatching(/galler/), judgement: null });
   expect(await prisma.event.findMany({ where: { runId: elsewhere, type: 'gate' } })).toMatchObject([{ data: { verdict: 'none' } }]);
   expect((await harness.run(elsewhere)).verdict).toBe('none');
+});
+
+/** A run on other images, whose lists name another index. */
+async function onOtherImages(seed: number, gallery: 'b' | 'c' = 'b'): Promise<string> {
+  const set = { 'prepare.testSeed': seed, 'stages.second.seed': seed };
+  const runId = await harness.submit({ set, gate: gated({ evaluateBaseline: true, promote: null }) });
+  const [attempt = ''] = await harness.startAttempts(runId, 'prepare');
+  const { lists, ...others } = playedDetails.prepare;
+  const index = { rows: 9, distinct: 9, classes: null, sha256: sha256(`other images ${seed}`) };
+  const details = { ...others, lists: { ...(lists as object), index } };
+  await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [harness.file('lists.bin', attempt, `lists ${seed}`)], details });
+  await harness.finalize(runId, 'prepare');
+  await toEnd(runId, 0.05, gallery);
+  return runId;
+}
+
+test('a baseline of other images is evaluated on those of the run first, when the gate asks for it, and compared then', async () => {
+  const version = (await versionsMoved()).at(-1);
+  const runId = await onOtherImages(801);
+  await judge(runId, 1);
+  await judge(runId, 1);
+  const waiting = await gateOf(runId);
+  expect(waiting).toMatchObject({ state: 'judging', judgement: null });
+  const baselines = () => prisma.run.findMany({ where: { origin: { path: ['kind'], equals: 'gate' } }, orderBy: { id: 'asc' } });
+  const [run, ...others] = await baselines();
+  expect(others).toEqual([]);
+  const { name } = await harness.run(runId);
+  expect(run).toMatchObject({ owner: 'ada', gate: null, origin: { kind: 'gate', run: name, model: 'toy', version } });
+  expect(waiting?.problem).toBe(`toy@${version} is evaluated on the same data first, by ${run?.name}`);
+  const steps = await prisma.step.findMany({ where: { runId: run?.id ?? '' }, orderBy: { position: 'asc' } });
+  expect(steps.map((step) => [step.name, step.state])).toEqual([
+    ['prepare', 'reused'],
+    ['baseline-extract_index', 'ready'],
+    ['baseline-extract_query', 'reused'],
+    ['baseline-search', 'blocked'],
+    ['baseline-evaluate', 'blocked'],
+  ]);
+  await harness.playAll(run?.id ?? '');
+  await storeEvaluation({ prisma, store }, { runId: run?.id ?? '', scores: scoresOf(0), gallery: 'b' });
+  await judge(runId, 1);
+  const { artifactId } = await harness.step(run?.id ?? '', 'baseline-evaluate');
+  expect(await gateOf(runId)).toMatchObject({
+    ...{ state: 'judged', problem: null },
+    judgement: { verdict: 'passed', baseline: { model: 'toy', version, evaluationId: artifactId } },
+  });
+  // It is found by the next gate.
+  const next = await onOtherImages(802);
+  await judge(next, 1);
+  expect(await gateOf(next)).toMatchObject({ state: 'judged', judgement: { baseline: { evaluationId: artifactId } } });
+  expect(await baselines()).toHaveLength(1);
+  // Without such a run's evaluation there is nothing to compare with.
+  const second = await onOtherImages(803, 'c');
+  await judge(second, 1);
+  const [, cancelled] = await baselines();
+  await engine.cancelRun(cancelled?.id ?? '', ada, 'too dear');
+  await judge(second, 1);
+  const problem = expect.stringMatching(/^toy@\d+ was to be evaluated on the same data by \S+, which was cancelled \(user: too dear\)$/);
+  expect(await gateOf(second)).toMatchObject({ state: 'refused', problem });
 });
 
 test('a gate that could not be judged is refused when it is submitted', async () => {

@@ -14,6 +14,7 @@ import {
 } from '@cairn/runtime';
 import { isStorageVariable, openStore } from '@cairn/storage';
 import { agentEntry, configurationSchema } from './configuration.ts';
+import { installationTokens } from './deliveries/github-app.ts';
 import { controllerMetrics, readinessOf, watchApiHealth } from './health.ts';
 import { runLeader, runLeaderElection } from './leader-loops.ts';
 import type { ControllerParts } from './parts.ts';
@@ -81,6 +82,7 @@ await runMain({
       serverKey: config.CAIRN_SERVER_KEY,
       internalUrls,
       publicUrl: config.CAIRN_PUBLIC_URL ?? null,
+      installationTokens: installationTokens(),
       log,
     };
     void serveQueues(parts, signal).catch((error: unknown) => log.error({ err: error }, 'the queue consumers failed to start'));

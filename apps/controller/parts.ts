@@ -4,6 +4,7 @@ import type { ReadQueryScores } from '@cairn/judging';
 import type { Queues } from '@cairn/queue';
 import type { Logger } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
+import type { InstallationTokens } from './deliveries/github-app.ts';
 
 /** The parts of a controller. */
 export type ControllerParts = {
@@ -22,6 +23,8 @@ export type ControllerParts = {
   internalUrls: readonly string[];
   /** The address of the service for people, for links in reports; null where it is not set. */
   publicUrl: string | null;
+  /** Tokens of code hosts that are reported to as a GitHub App. */
+  installationTokens: InstallationTokens;
   log: Logger;
 };
 

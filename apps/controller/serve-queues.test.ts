@@ -1,15 +1,16 @@
 import { pathToFileURL } from 'node:url';
-import { stepVersions } from '@cairn/contract';
+import { runOrigin, scheduleRequest, stepVersions, submitRequest, triggerRequest } from '@cairn/contract';
 import { createAttempts } from '@cairn/engine';
-import { ada, openEngineHarness } from '@cairn/engine/testing';
+import { ada, openEngineHarness, smallRecipe } from '@cairn/engine/testing';
 import type { Executor, LaunchSpec } from '@cairn/executor';
 import { queryScoreReader } from '@cairn/judging';
 import { openQueues } from '@cairn/queue';
 import { newId } from '@cairn/runtime';
 import { openStore } from '@cairn/storage';
-import { makeRunFolder, provided, removeRunFolder, waitFor } from '@cairn/testing';
+import { makeRunFolder, provided, removeRunFolder, startReceiver, waitFor } from '@cairn/testing';
 import { afterAll, expect, onTestFinished, test } from 'vitest';
-import { startReceiver } from './deliveries/testing/receiver.ts';
+import { installationTokens } from './deliveries/github-app.ts';
+import { runLeader } from './leader-loops.ts';
 import type { ControllerParts } from './parts.ts';
 import { isBoundToMachine, serveQueues } from './serve-queues.ts';
 import { reconcileOnce } from './watching.ts';
@@ -44,6 +45,7 @@ async function openSpare(executor: 'kubernetes' | 'process', prefix: string) {
     serverKey: 'k'.repeat(32),
     internalUrls: ['http://127.0.0.1:1'],
     publicUrl: null,
+    installationTokens: installationTokens(),
     log: harness.ctx.log,
   };
   const end = new AbortController();
@@ -117,4 +119,36 @@ test.each([
 ])('pools of %s are bound to a machine: %s', (executors, isBound) => {
   const pools = executors.map((executor) => ({ name: executor, executor, slots: 1, attemptSlots: null }));
   expect(isBoundToMachine({ pools })).toBe(isBound);
+});
+
+test("a leader's loops start what is due: the run of a schedule, and that of a delivery whose api died", async () => {
+  const { parts } = await openSpare('kubernetes', newId('run'));
+  const { prisma, engine, lead } = harness;
+  const run = { recipe: smallRecipe, until: ['prepare'], noReuse: true };
+  await engine.addSchedule(scheduleRequest.parse({ name: 'nightly', cron: '30 2 * * *', zone: 'Europe/Zurich', run }), ada);
+  const yesterday = new Date(Date.now() - 86_400_000);
+  await prisma.timer.updateMany({ data: { dueAt: yesterday, notBefore: yesterday } });
+  await engine.addTrigger(triggerRequest.parse({ name: 'merged', provider: 'standard', run: { recipe: smallRecipe } }), ada);
+  const { id: triggerId } = await prisma.trigger.findFirstOrThrow();
+  const delivery = { id: newId('hookDelivery'), triggerId, key: 'one', digest: 'd', event: 'push', subject: 'push to main' };
+  const request = submitRequest.parse({ ...run, labels: { by: 'delivery' } }) as object;
+  await prisma.hookDelivery.create({
+    data: { ...delivery, outcome: 'accepted', reason: '', address: '192.0.2.7', request, notBefore: yesterday },
+  });
+  const end = new AbortController();
+  // Nothing is launched: what the loops start is what counts here.
+  const leading = runLeader(
+    { ...parts, executors: new Map() },
+    { healthySince: () => null, close: async () => undefined },
+    lead,
+    end.signal,
+  );
+  onTestFinished(async () => {
+    end.abort();
+    await leading;
+  });
+  const started = async () => (await prisma.run.findMany()).map(({ origin }) => runOrigin.parse(origin).kind);
+  await waitFor(async () => (await started()).filter((kind) => kind !== 'person').length === 2, { message: 'both runs' });
+  expect(await prisma.hookDelivery.findMany()).toMatchObject([{ outcome: 'started' }]);
+  expect(await prisma.timer.findMany()).toMatchObject([{ dueAt: expect.toSatisfy((at: Date) => at > new Date()) }]);
 });

@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
-import { CairnError, isCairnError, protocol } from '@cairn/contract';
+import { type BaselineVersion, CairnError, isCairnError, isEndedRun, protocol } from '@cairn/contract';
 import { currentAliases, findEvaluation } from '@cairn/db';
 import {
   artifactReady,
+  awaitBaseline,
   beginLaunch,
   type DueJudgement,
   dropStaging,
@@ -17,7 +18,7 @@ import {
   recordLaunchFailure,
   recordPlace,
 } from '@cairn/engine';
-import { judgeEvaluation } from '@cairn/judging';
+import { incomparableBaseline, judgeEvaluation } from '@cairn/judging';
 import { attemptToken } from '@cairn/runtime';
 import { commitArtifact, keepTensorBoardFiles } from '@cairn/storage';
 import { unknownPool } from './configuration.ts';
@@ -161,7 +162,14 @@ export async function judgeRun(
     // Before the comparison: a move in between must be noticed.
     const aliases = await aliasesOfRun(ctx, due);
     const found = await findEvaluation(prisma, { projectId, reference: runId });
-    const judgement = await judgeEvaluation({ prisma, readScores }, { projectId, found, runId, question: due.gate }, signal);
+    const judge = () => judgeEvaluation({ prisma, readScores }, { projectId, found, runId, question: due.gate }, signal);
+    const judgement = await judge().catch(async (error: unknown) => {
+      const baseline = due.gate.evaluateBaseline ? incomparableBaseline(error) : null;
+      if (baseline === null) throw error;
+      // All of its steps may have been reused.
+      return (await isBaselineEvaluated(ctx, due, baseline)) ? judge() : null;
+    });
+    if (judgement === null) return;
     const named = aliases.find(({ model, alias }) => model === judgement.model?.model && alias === due.gate.promote?.alias);
     await gateJudged(ctx, due, judgement, named?.version ?? null);
   } catch (error) {
@@ -171,6 +179,23 @@ export async function judgeRun(
     await gateDelayed(ctx, due, error instanceof Error ? error.message : String(error));
     if (!(error instanceof CairnError)) throw error;
   }
+}
+
+/**
+ * Has the baseline evaluated on the data of the judged run, and lets the gate wait for it: false. It is looked at again every half minute.
+ *
+ * @throws CairnError `not_comparable` when the run that was to evaluate it did not succeed
+ */
+async function isBaselineEvaluated(ctx: ControllerParts['ctx'], due: DueJudgement, baseline: BaselineVersion): Promise<boolean> {
+  const called = `${baseline.model}@${baseline.version}`;
+  const { name, state, cause } = await awaitBaseline(ctx, { runId: due.runId, ...baseline }, due.actor);
+  if (state === 'succeeded') return true;
+  if (isEndedRun(state)) {
+    const what = `${state === 'failed' ? 'failed' : 'was cancelled'}${cause === null ? '' : ` (${cause})`}`;
+    throw new CairnError('not_comparable', `${called} was to be evaluated on the same data by ${name}, which ${what}`);
+  }
+  await gateDelayed(ctx, due, `${called} is evaluated on the same data first, by ${name}`);
+  return false;
 }
 
 async function aliasesOfRun({ prisma }: ControllerParts['ctx'], { runId, gate, actor }: DueJudgement) {

@@ -82,6 +82,9 @@ export const everything: Values = changed(minimal, {
   secretsKeys: { value: 'k1:key-for-secrets-of-at-least-32-characters' },
   adminToken: { value: 'admin-token-with-24-characters' },
   image: { pullSecrets: ['registry'] },
+  publicUrl: 'https://cairn.example',
+  deliveryHosts: ['hooks.example', '*.corp.example'],
+  quotas: { projectRuns: 2_000_000, ownerRuns: 0 },
   api: { podAnnotations: { a: 'b' }, extraEnv: [{ name: 'NODE_OPTIONS', value: '--max-old-space-size=768' }], priorityClassName: 'high' },
   controller: { nodeSelector: { pool: 'cpu' } },
   taskWorker: {

@@ -5,6 +5,7 @@ import {
   aliasMovePage,
   type aliasRequest,
   artifactView,
+  type baselineRequest,
   CairnError,
   type comparisonQuery,
   comparisonView,
@@ -31,6 +32,7 @@ import {
   recipeList,
   recipeView,
   rejectedPage,
+  runView,
   scoreDistribution,
   shardGrid,
   type WeightsView,
@@ -127,6 +129,9 @@ export function catalogueCalls({ send, open }: Requester) {
     /** Tries a gate on an evaluation; nothing is stored. */
     tryGate: (query: z.output<typeof gateQuery>, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'gate'], query, repeatable: true, answer: judgement }, options),
+    /** Starts the run that evaluates the baseline of a gate on the data of an evaluation; asking again gives the same run. */
+    evaluateBaseline: (body: z.input<typeof baselineRequest>, options?: RequestOptions) =>
+      send({ method: 'POST', path: ['v1', 'gate', 'baseline'], body, repeatable: true, answer: runView }, options),
     compareEvaluations: (query: ComparisonInput, options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'comparison'], query, repeatable: true, answer: comparisonView }, options),
 

@@ -1,6 +1,7 @@
 import {
   codeHostList,
   type codeHostRequest,
+  type codeHostToken,
   codeHostView,
   type OutgoingDeliveryView,
   type outgoingDeliveryListQuery,
@@ -62,8 +63,8 @@ export function deliveryCalls({ send }: Requester) {
       send({ method: 'POST', path: ['v1', 'code-hosts'], body, repeatable: false, answer: codeHostView }, options),
     getCodeHost: (name: string, options?: RequestOptions) =>
       send({ method: 'GET', path: codeHost(name), repeatable: true, answer: codeHostView }, options),
-    replaceCodeHostToken: (name: string, token: string, options?: RequestOptions) =>
-      send({ method: 'PUT', path: codeHost(name, 'token'), body: { token }, repeatable: true, answer: codeHostView }, options),
+    replaceCodeHostToken: (name: string, body: z.input<typeof codeHostToken>, options?: RequestOptions) =>
+      send({ method: 'PUT', path: codeHost(name, 'token'), body, repeatable: true, answer: codeHostView }, options),
     removeCodeHost: async (name: string, options?: RequestOptions): Promise<void> => {
       await send({ method: 'DELETE', path: codeHost(name), repeatable: false, answer: statusAlone }, options);
     },

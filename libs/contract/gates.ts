@@ -67,6 +67,8 @@ const minQueries = (number: z.ZodNumber | z.ZodCoercedNumber) => number.int().mi
 /** POST /v1/runs/:id/gate: judges a run that succeeded, and stores its verdict. */
 export const gateRequest = z.strictObject({ ...gateSettings, minQueries: minQueries(z.number()) });
 export type GateRequest = z.infer<typeof gateRequest>;
+/** POST /v1/gate/baseline: scores the baseline of a gate on the data of an evaluation. */
+export const baselineRequest = z.strictObject({ of: evaluationReference, gate: gateSettings.gate });
 /** GET /v1/gate: tries a gate on an evaluation, and stores nothing. */
 export const gateQuery = z.strictObject({ of: evaluationReference, ...gateSettings, minQueries: minQueries(z.coerce.number()) });
 
@@ -77,12 +79,20 @@ export const gateQuery = z.strictObject({ of: evaluationReference, ...gateSettin
 export const runGate = gateRequest.extend({
   onInconclusive: z.enum(['pass', 'fail']).nullable().default(null),
   promote: z.strictObject({ alias: aliasName }).nullable().default(null),
+  evaluateBaseline: z
+    .boolean()
+    .default(false)
+    .describe('Where the baseline was evaluated on other images or queries: evaluates it on those of the run first, by a run of its own.'),
 });
 export type RunGate = z.infer<typeof runGate>;
 
 /** `inconclusive`: the interval contains the limit, or there are too few queries. */
 export const gateVerdict = runVerdict.exclude(['none']);
 export type GateVerdict = z.infer<typeof gateVerdict>;
+
+/** The version of a model that a gate compares with. */
+export const baselineVersion = z.object({ model: z.string(), version: wholeNumber });
+export type BaselineVersion = z.infer<typeof baselineVersion>;
 
 export const judgement = z.object({
   gate: z.string(),

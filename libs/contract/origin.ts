@@ -14,6 +14,8 @@ export const runOrigin = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('schedule'), schedule: safeName, dueAt: timestamp }),
   /** A new version of a dataset, to which the schedule is bound. */
   z.object({ kind: z.literal('dataset'), dataset: datasetReference, schedule: safeName }),
+  /** The gate of a run, which scores the version that it compares with on the data of that run. */
+  z.object({ kind: z.literal('gate'), run: writtenText(100, { least: 1 }), model: safeName, version: z.number().int() }),
 ]);
 export type RunOrigin = z.infer<typeof runOrigin>;
 export const byPerson: RunOrigin = { kind: 'person' };
@@ -29,6 +31,8 @@ export function originText(origin: RunOrigin): string {
       return `the schedule ${origin.schedule}, due at ${origin.dueAt}`;
     case 'dataset':
       return `the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
+    case 'gate':
+      return `the gate of ${origin.run}, to evaluate ${origin.model}@${origin.version} on the same data`;
   }
 }
 

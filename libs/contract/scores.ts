@@ -3,6 +3,7 @@ import { imageId } from './catalogue.ts';
 import { evaluationReference, idOf, largestInt4, timestamp, wholeNumber } from './names.ts';
 import { anyOf, page, pageQuery } from './rest.ts';
 import { artifactKind, stepKind } from './states.ts';
+import { writtenText } from './text.ts';
 
 // Scores of queries, and comparisons of two evaluations. Averages and shares are from 0 to 1.
 
@@ -135,6 +136,7 @@ export const queryScoresQuery = pageQuery.extend({
   /** The evaluation to compare with. */
   against: evaluationReference.optional(),
   usage: scoredUsage.optional(),
+  query: writtenText(200, { least: 1 }).optional().describe('Only this query, by its id.'),
 });
 export type QueryScoresQuery = z.infer<typeof queryScoresQuery>;
 

@@ -25,6 +25,7 @@ export { readDatasetUsage } from './read/dataset-usage.ts';
 export {
   datasetOfRun,
   type FoundEvaluation,
+  findBaselineEvaluation,
   findEvaluation,
   listJudgements,
   loadLineage,

@@ -1,5 +1,6 @@
 export * from './admit.ts';
 export * from './advance.ts';
+export * from './baseline-recipe.ts';
 export * from './concurrency-group.ts';
 export * from './cron.ts';
 export * from './estimate.ts';

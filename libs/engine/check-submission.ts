@@ -38,7 +38,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
   }
   const inputs = await findExternalInputs(ctx, plan, projectId);
   refuseMixedFeatures(plan, inputs.of);
-  if (request.gate !== undefined) await checkGate(ctx, request.gate, plan, projectId);
+  if (request.gate !== undefined) await checkGate(ctx, request.gate, { recipe, plan }, projectId);
   return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
 }
 

@@ -8,6 +8,7 @@ import { cancelRun, releaseRun, retryRun } from './cancel-and-retry.ts';
 import { addCodeHost, removeCodeHost, replaceCodeHostToken } from './deliveries/code-hosts.ts';
 import { addWebhook, removeWebhook, resendDelivery, rotateWebhook, testWebhook } from './deliveries/webhooks.ts';
 import type { Engine, EngineContext } from './engine.ts';
+import { evaluateBaseline } from './evaluate-baseline.ts';
 import { stagedFiles } from './finalize-fleet.ts';
 import { collectGarbage, type RemovePrefix } from './garbage.ts';
 import { removeAlias, rollBackAlias, setAlias } from './model-aliases.ts';
@@ -39,6 +40,7 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     setBudget: (scope, budget, actor) => setBudget(ctx, scope, budget, actor),
     removeBudget: (scope, actor) => removeBudget(ctx, scope, actor),
     recordJudgement: (runId, judgement, actor) => recordJudgement(ctx, runId, judgement, actor),
+    evaluateBaseline: (wanted, actor) => evaluateBaseline(ctx, wanted, actor),
     setAlias: (name, change, actor) => setAlias(ctx, name, change, actor),
     rollBackAlias: (name, reason, actor) => rollBackAlias(ctx, name, reason, actor),
     removeAlias: (name, reason, actor) => removeAlias(ctx, name, reason, actor),
@@ -54,7 +56,7 @@ export function createEngine(ctx: EngineContext, removePrefix: RemovePrefix): En
     testWebhook: (name, actor) => testWebhook(ctx, name, actor),
     resendDelivery: (webhook, delivery, actor) => resendDelivery(ctx, webhook, delivery, actor),
     addCodeHost: (request, actor) => addCodeHost(ctx, request, actor),
-    replaceCodeHostToken: (name, token, actor) => replaceCodeHostToken(ctx, name, token, actor),
+    replaceCodeHostToken: (name, secret, actor) => replaceCodeHostToken(ctx, name, secret, actor),
     removeCodeHost: (name, actor) => removeCodeHost(ctx, name, actor),
     collectGarbage: (options, actor) => collectGarbage(ctx, removePrefix, options, actor),
     resealSecrets: (actor) => resealSecrets(ctx, actor),

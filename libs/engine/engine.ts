@@ -5,6 +5,7 @@ import type {
   budgetRequest,
   ClaimRequest,
   CodeHostRequest,
+  CodeHostToken,
   DatasetFiles,
   DatasetView,
   FinishRequest,
@@ -51,6 +52,9 @@ export type NewDataset = {
   files: DatasetFiles;
 };
 
+/** A version of a model, and the run on whose data it is to be scored. */
+export type BaselineOnRun = { runId: string; model: string; version: number };
+
 /** An alias of a model. */
 export type AliasName = { model: string; alias: string };
 
@@ -84,6 +88,8 @@ export type Engine = {
   removeBudget(scope: BudgetScope, actor: Actor): Promise<void>;
   /** Stores what a quality gate decided about a run that succeeded. */
   recordJudgement(runId: string, judgement: Judgement, actor: Actor): Promise<void>;
+  /** Starts the run that scores a version of a model on the data of another run, for a gate. Asking again gives the same run. */
+  evaluateBaseline(wanted: BaselineOnRun, actor: Actor): Promise<{ runId: string; created: boolean }>;
   setAlias(
     name: AliasName,
     change: { version: number; reason: string; ifVersion?: number | null | undefined },
@@ -108,7 +114,7 @@ export type Engine = {
   testWebhook(name: string, actor: Actor): Promise<string>;
   resendDelivery(webhook: string, delivery: string, actor: Actor): Promise<void>;
   addCodeHost(request: CodeHostRequest, actor: Actor): Promise<void>;
-  replaceCodeHostToken(name: string, token: string, actor: Actor): Promise<void>;
+  replaceCodeHostToken(name: string, secret: CodeHostToken, actor: Actor): Promise<void>;
   removeCodeHost(name: string, actor: Actor): Promise<void>;
   collectGarbage(options: { dryRun: boolean; olderThanHours: number }, actor: Actor): Promise<GcResult>;
   /** Seals every secret of the project with the newest key; then older keys can be removed. */

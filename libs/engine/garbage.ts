@@ -197,7 +197,7 @@ function unreferred(projectId: string, before: Date, retiring: readonly string[]
        and not exists (select 1 from step s join run r on r.id = s.run_id and r.retired_at is null and r.id <> all(${ids})
                         where s.given @> jsonb_build_array(jsonb_build_object('artifactId', a.id)))
        and not exists (select 1 from weights w where w.artifact_id = a.id)
-       and not exists (select 1 from model m where m.removed_at is null and m.run_id <> all(${ids}) and m.artifacts::text like '%' || a.id || '%')`;
+       and not exists (select 1 from model m where m.removed_at is null and m.run_id <> all(${ids}) and text_values(m.artifacts) @> array[a.id])`;
 }
 
 const keptRow = z.object({ id: z.string(), kind: artifactKind, bytes: z.bigint().transform(Number), reason: keepReason });
@@ -217,7 +217,7 @@ async function whatStays({ prisma }: EngineContext, { projectId, policy, now, be
       left join lateral (
         select why.reason
           from (select s.run_id from step s where s.artifact_id = a.id union
-                select m.run_id from model m where m.removed_at is null and m.artifacts::text like '%' || a.id || '%') of
+                select m.run_id from model m where m.removed_at is null and text_values(m.artifacts) @> array[a.id]) of
           join run r on r.id = of.run_id and r.retired_at is null
          cross join lateral (select ${whyKept(policy, now)} as reason) why
          where why.reason is not null

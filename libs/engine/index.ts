@@ -15,6 +15,7 @@ export {
   trimDeliveries,
 } from './deliveries/sending.ts';
 export { type Actor, defaultLimits, type Engine, type EngineContext, type EngineLimits } from './engine.ts';
+export { awaitBaseline } from './evaluate-baseline.ts';
 export {
   artifactReady,
   dropStaging,

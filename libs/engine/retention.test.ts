@@ -193,3 +193,28 @@ test('the leader collects when the policy is due, once, and again after its peri
   });
   await expect(collectWhenDue(harness.ctx, async () => 0, { ...harness.lead, epoch: 99 })).resolves.toEqual([]);
 });
+
+test('a collection that fails delays no other project and is due again; one that is told to stop stops', async () => {
+  await prisma.project.create({ data: { id: 'other' } });
+  for (const projectId of ['default', 'other']) await engine.setRetention({ ...policy, everyHours: 6 }, { ...ada, projectId });
+  const { artifactId } = await unreferredResult(6);
+  await prisma.artifact.update({ where: { id: artifactId }, data: { createdAt: new Date(Date.now() - 3 * 86_400_000) } });
+  const due = () => prisma.retention.updateMany({ data: { collectedAt: null } });
+  const collectedAt = async (projectId: string) => (await prisma.retention.findUniqueOrThrow({ where: { projectId } })).collectedAt;
+  const collectWith = (error: Error) => collectWhenDue(harness.ctx, () => Promise.reject(error), harness.lead);
+
+  await due();
+  await expect(collectWith(new Error('the bucket is away'))).rejects.toMatchObject({
+    name: 'AggregateError',
+    errors: [expect.objectContaining({ message: 'the bucket is away' })],
+  });
+  expect(await collectedAt('default')).toBeNull();
+  expect(await collectedAt('other')).not.toBeNull();
+  // What is marked already is removed by the next collection, of whichever leader.
+  await due();
+  await expect(collectWith(new DOMException('the lead is lost', 'AbortError'))).rejects.toMatchObject({ name: 'AbortError' });
+  expect(await collectedAt('default')).toBeNull();
+  expect((await collectWhenDue(harness.ctx, async () => 1, harness.lead)).flatMap(({ artifacts }) => artifacts)).toMatchObject([
+    { id: artifactId },
+  ]);
+});

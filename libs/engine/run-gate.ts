@@ -1,6 +1,6 @@
-import { CairnError, type Judgement, parseGate, type RunGate, reportedMessage, runGate } from '@cairn/contract';
+import { CairnError, type Judgement, parseGate, type Recipe, type RunGate, reportedMessage, runGate } from '@cairn/contract';
 import { findEvaluation, versionNamed } from '@cairn/db';
-import type { StepPlan } from '@cairn/domain';
+import { baselineRecipe, type StepPlan } from '@cairn/domain';
 import { z } from 'zod';
 import type { Actor, EngineContext } from './engine.ts';
 import { promote } from './model-aliases.ts';
@@ -15,13 +15,25 @@ export const gateColumnOf = (gate: RunGate, { tokenId }: Actor): z.infer<typeof 
 /** The step whose evaluation is judged, if a run has several. */
 const mainStep = 'evaluate';
 
+/** The step of a run whose evaluation a gate judges; null where there is none, or several without that name. */
+export function evaluationStepOf(plan: readonly Pick<StepPlan, 'kind' | 'name'>[]): string | null {
+  const names = plan.filter(({ kind }) => kind === 'evaluate').map(({ name }) => name);
+  const [only, ...others] = names;
+  return names.includes(mainStep) ? mainStep : only !== undefined && others.length === 0 ? only : null;
+}
+
 /**
  * Refuses a gate that could not be judged when the run is over, perhaps in days.
  *
  * @throws CairnError `invalid_request` for a gate that cannot be read, or steps that it needs and the run does not have; `not_found` for a
  *   baseline that does not exist
  */
-export async function checkGate({ prisma }: EngineContext, gate: RunGate, plan: readonly StepPlan[], projectId: string): Promise<void> {
+export async function checkGate(
+  { prisma }: EngineContext,
+  gate: RunGate,
+  { recipe, plan }: { recipe: Recipe; plan: readonly StepPlan[] },
+  projectId: string,
+): Promise<void> {
   const { baseline } = parseGate(gate.gate);
   const evaluations = plan.filter(({ kind }) => kind === 'evaluate').map(({ name }) => name);
   const refuse = (what: string, remedy: string) => new CairnError('invalid_request', what, { details: { remedy } });
@@ -30,6 +42,11 @@ export async function checkGate({ prisma }: EngineContext, gate: RunGate, plan: 
     throw refuse(
       `A gate judges one evaluation, and the run has ${evaluations.join(', ')}`,
       `Submit without a gate, and judge one of them: \`cairn gate GATE RUN/${evaluations[0]}\`; or name one \`${mainStep}\`.`,
+    );
+  if (gate.evaluateBaseline && baselineRecipe(recipe, evaluationStepOf(plan) ?? '', 'model@1') === null)
+    throw refuse(
+      'The baseline cannot be evaluated on the data of the run, because the run evaluates more than one model',
+      'Leave out evaluateBaseline (--evaluate-baseline), and name a baseline that was evaluated on the same data.',
     );
   const registers = plan.some(({ kind }) => kind === 'register');
   if (!registers && gate.promote !== null)

@@ -150,6 +150,20 @@ describe('a plan', () => {
 });
 
 describe('a run', () => {
+  it('whose submission is the victim of a deadlock is submitted again from the beginning', async () => {
+    await harness.prisma.$executeRaw`create sequence deadlocks`;
+    await harness.prisma.$executeRaw`create function deadlock_once() returns trigger language plpgsql as $$ begin
+      if nextval('deadlocks') = 1 then raise exception 'deadlock detected' using errcode = 'deadlock_detected'; end if; return new; end $$`;
+    await harness.prisma.$executeRaw`create trigger deadlock_once before insert on event for each row execute function deadlock_once()`;
+    const runId = await harness
+      .submit({ set: { 'stages.first.epochs': 4 } })
+      .finally(() => harness.prisma.$executeRaw`drop trigger deadlock_once on event`);
+    const [{ tries } = { tries: 0n }] = await harness.prisma.$queryRaw<{ tries: bigint }[]>`select last_value as tries from deadlocks`;
+    expect(tries).toBeGreaterThan(1n);
+    await harness.playAll(runId);
+    expect((await harness.run(runId)).state).toBe('succeeded');
+  });
+
   it('runs its graph up to a registered model, with a history without gaps', async () => {
     const runId = await harness.submit({ set: { 'stages.first.epochs': 5 } });
     await harness.playAll(runId);

@@ -82,6 +82,22 @@ test('when the earlier run is live the next is left out, waits, or cancels it', 
   expect(await states('cancel')).toMatchObject({ states: ['cancelled', 'queued'] });
 });
 
+test('a run that its budget holds is not over, but leaves out none of its schedule', async () => {
+  await engine.setBudget('label:tier=night', { gpuHours: 0, per: 'total', warnPercent: 80 }, ada);
+  const name = await aSchedule({
+    overlap: 'skip',
+    run: { recipe: smallRecipe, until: ['prepare'], noReuse: true, labels: { tier: 'night' } },
+  });
+  const due = await dueOf(name);
+  await serve(due);
+  expect(await runsOf(name)).toMatchObject([{ state: 'held', hold: 'budget' }]);
+  await engine.removeBudget('label:tier=night', ada);
+  await serve(later(due, 1, 60));
+  expect(await show(name)).toMatchObject({ last: { outcome: 'started' } });
+  expect((await runsOf(name)).map(({ state }) => state).toSorted()).toEqual(['held', 'queued']);
+  await engine.removeSchedule(name, ada);
+});
+
 test('a refused submission says why, and the schedule continues with the next time', async () => {
   const name = await aSchedule();
   const due = await dueOf(name);

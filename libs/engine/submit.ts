@@ -128,9 +128,17 @@ async function enterGroup(tx: Transaction, key: GroupKey | null): Promise<{ plac
  * A digest of what was asked for. Where the request came from is not part of it: a CI job that is repeated may name another page. Fields at
  * their defaults are left out, so that a key survives the release that adds one.
  */
-function digestOf({ source: _, labels, group, onNewer, ...asked }: SubmitRequest): string {
+function digestOf({ source: _, labels, group, onNewer, gate, ...asked }: SubmitRequest): string {
   const isLabelled = Object.keys(labels).length > 0;
-  return sha256(canonicalJson({ ...asked, ...(isLabelled ? { labels } : {}), ...(group === undefined ? {} : { group, onNewer }) }));
+  return sha256(
+    canonicalJson({ ...asked, ...gateAsked(gate), ...(isLabelled ? { labels } : {}), ...(group === undefined ? {} : { group, onNewer }) }),
+  );
+}
+
+function gateAsked(gate: SubmitRequest['gate']): object {
+  if (gate === undefined) return {};
+  const { evaluateBaseline, ...asked } = gate;
+  return { gate: evaluateBaseline ? gate : asked };
 }
 
 function newStep(plan: StepPlan, given: Given[]): WorkStep {

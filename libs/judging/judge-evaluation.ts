@@ -1,5 +1,15 @@
-import { CairnError, type Gate, type GateRequest, gateMetrics, type Judgement, parseGate } from '@cairn/contract';
-import { type FoundEvaluation, findEvaluation, type Transaction, versionNamed } from '@cairn/db';
+import {
+  type BaselineVersion,
+  baselineVersion,
+  CairnError,
+  type Gate,
+  type GateRequest,
+  gateMetrics,
+  isCairnError,
+  type Judgement,
+  parseGate,
+} from '@cairn/contract';
+import { type FoundEvaluation, findBaselineEvaluation, type Transaction, versionNamed } from '@cairn/db';
 import { type GateFacts, judgeGate } from '@cairn/domain';
 import type { ReadQueryScores } from './query-scores.ts';
 
@@ -60,13 +70,13 @@ async function compare(
     };
     return { baseline: null, facts, lost: [] };
   }
-  const model = gate.baseline.model ?? registered?.model;
-  if (model === undefined) throw unnamed(found);
+  const { model, version } = await namedBaseline(prisma, gate.baseline, { projectId, found, registered });
   const { version: reference } = gate.baseline;
-  const version = await versionNamed(prisma, { projectId, model, version: reference });
-  const other = await findEvaluation(prisma, { projectId, reference: `${model}@${version}` });
+  const other = await findBaselineEvaluation(prisma, { projectId, model, version, like: found.view });
   const { compareResults } = await import('@cairn/retrieval/scores');
-  const comparison = await compareResults(await readScores(other), scores, { show: shownLosses, signal });
+  const comparison = await compareResults(await readScores(other), scores, { show: shownLosses, signal }).catch((error: unknown) => {
+    throw isCairnError(error, 'not_comparable') ? withOffer(error, { model, version }) : error;
+  });
   const means = comparison[usage];
   if (means === null) throw none();
   const called = reference === String(version) ? '' : ` (${reference})`;
@@ -78,8 +88,46 @@ async function compare(
   return { baseline: { model, version, evaluationId: other.view.id }, facts, lost };
 }
 
+type Named = Pick<Judged, 'projectId' | 'found'> & { registered: Judgement['model'] };
+
+async function namedBaseline(
+  prisma: Transaction,
+  baseline: { model: string | null; version: string },
+  { projectId, found, registered }: Named,
+) {
+  const model = baseline.model ?? registered?.model;
+  if (model === undefined) throw unnamed(found);
+  return { model, version: await versionNamed(prisma, { projectId, model, version: baseline.version }) };
+}
+
+/**
+ * The version of a model that a gate compares an evaluation with.
+ *
+ * @throws CairnError `invalid_request` for a gate against a fixed value, or without a model's name where none was registered; `not_found`
+ */
+export async function baselineOf(prisma: Transaction, judged: Omit<Judged, 'question'>, gate: string): Promise<BaselineVersion> {
+  const { baseline } = parseGate(gate);
+  if ('value' in baseline) throw new CairnError('invalid_request', `The gate "${gate}" compares with a fixed value, not with a model`);
+  return namedBaseline(prisma, baseline, { ...judged, registered: await registeredOf(prisma, judged) });
+}
+
+/** The same refusal with what can be done about it. */
+function withOffer(error: CairnError, { model, version }: BaselineVersion): CairnError {
+  const remedy = `Evaluate ${model}@${version} on the same data first: --evaluate-baseline does it.`;
+  return new CairnError('not_comparable', error.message, { cause: error, details: { remedy, baseline: { model, version } } });
+}
+
+/** The version with which a gate could not compare, because it was evaluated on other data; null for any other error. */
+export function incomparableBaseline(error: unknown): BaselineVersion | null {
+  if (!isCairnError(error, 'not_comparable')) return null;
+  return baselineVersion.safeParse(error.details.baseline).data ?? null;
+}
+
 /** The version that was registered with an evaluation: by the judged run, else by the run that made the evaluation, else the newest. */
-async function registeredOf(prisma: Transaction, { projectId, found: { view }, runId }: Judged): Promise<Judgement['model']> {
+async function registeredOf(
+  prisma: Transaction,
+  { projectId, found: { view }, runId }: Omit<Judged, 'question'>,
+): Promise<Judgement['model']> {
   const rows = await prisma.model.findMany({
     where: { projectId, artifacts: { path: ['evaluation'], equals: view.id } },
     orderBy: { createdAt: 'desc' },

@@ -23,7 +23,9 @@ export function runComment(run: RunView, { judgement, refusal, url, page, now }:
     `### ${page === null ? name : `[${name}](${page})`}: ${title}`,
     '',
     ...(refusal === null ? [] : [markdownText(refusal), '']),
-    ...(judgement === null ? [] : [markdownCode(judgement.gate), '', markdownText(judgement.reason), '', ...lostTable(judgement)]),
+    ...(judgement === null
+      ? []
+      : [markdownCode(judgement.gate), '', markdownText(judgement.reason), '', ...lostTable(judgement, page === null ? null : url)]),
     ...(judgement?.promotion == null ? [] : [markdownText(judgement.promotion.reason), '']),
     ...(run.cause === null ? [] : [markdownText(run.cause), '']),
     ...run.stepViews
@@ -82,9 +84,15 @@ function stepRow(step: StepView, now: Date): string[] {
   ];
 }
 
-function lostTable({ verdict, lost }: StoredJudgement): string[] {
+/** Each query leads to its picture and what was found for it, with both models, where the address of the dashboard is known. */
+function lostTable({ verdict, lost, evaluation, baseline }: StoredJudgement, dashboard: string | null): string[] {
   if (verdict === 'passed' || lost.length === 0) return [];
-  const rows = lost.map(({ queryId, a, b }) => [markdownCode(queryId), formatPercent(a), formatPercent(b)]);
+  const linked = (queryId: string): string => {
+    if (dashboard === null || baseline === null) return markdownCode(queryId);
+    const search = new URLSearchParams({ of: evaluation.id, against: baseline.evaluationId, query: queryId });
+    return `[${markdownCode(queryId)}](<${dashboard}/evaluation?${search}>)`;
+  };
+  const rows = lost.map(({ queryId, a, b }) => [linked(queryId), formatPercent(a), formatPercent(b)]);
   return ['Queries that lost most:', '', ...markdownTable(['query', 'AP before', 'AP now'], rows), ''];
 }
 

@@ -1,7 +1,9 @@
 export { freePort } from '@cairn/runtime';
 export * from './cluster-servers.ts';
+export * from './code-hosts.ts';
 export * from './plain-png.ts';
 export * from './python-with.ts';
+export * from './receiver.ts';
 export * from './run-folder.ts';
 export * from './samples.ts';
 export * from './server-program.ts';

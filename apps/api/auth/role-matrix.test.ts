@@ -37,6 +37,7 @@ const publicRoutes: Record<string, Decision> = {
   'POST /v1/runs/:id/gate': 'submitter',
   'GET /v1/runs/:id/judgements': 'viewer',
   'GET /v1/gate': 'viewer',
+  'POST /v1/gate/baseline': 'submitter',
   'GET /v1/runs/:id/lineage': 'viewer',
   'GET /v1/runs/:id/timeline': 'viewer',
   'GET /v1/runs/:id/steps/:name': 'viewer',

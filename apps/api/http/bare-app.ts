@@ -86,7 +86,10 @@ export const problems = {
 /** The header of calls that create a run. Keys that code of the service derives begin with the kind of the run's origin. */
 export const idempotencyHeaders = z.looseObject({
   'idempotency-key': writtenText(200, { least: 1 })
-    .refine((key) => !/^(trigger|schedule|dataset):/.test(key), 'keys that begin with trigger:, schedule: or dataset: are for the service')
+    .refine(
+      (key) => !/^(trigger|schedule|dataset|gate):/.test(key),
+      'keys that begin with trigger:, schedule:, dataset: or gate: are for the service',
+    )
     .optional()
     .describe('Repeating a request with the same key returns the run that the first one created, for example after a lost response.'),
 });

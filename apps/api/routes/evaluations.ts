@@ -78,7 +78,7 @@ export function evaluationRoutes(app: App, { prisma, tables }: ApiDeps, readScor
       },
     },
     async (request) => {
-      const { of, against, sort, usage, limit, cursor } = request.query;
+      const { of, against, sort, usage, query, limit, cursor } = request.query;
       const { projectId } = callerOf(request);
       if (against === undefined && ['gained', 'lost', 'changed'].includes(sort)) {
         throw new CairnError('invalid_request', `The order ${sort} needs an evaluation to compare with`, {
@@ -86,7 +86,8 @@ export function evaluationRoutes(app: App, { prisma, tables }: ApiDeps, readScor
         });
       }
       const { scores, other } = await read(projectId, { of, against });
-      const rows = orderQueries(scores, other, { sort, usage });
+      const ordered = orderQueries(scores, other, { sort, usage });
+      const rows = query === undefined ? ordered : ordered.filter(({ queryId }) => queryId === query);
       const from = decodeCursor(cursor, placeKey)?.[0] ?? 0;
       const next = from + limit;
       return { items: rows.slice(from, next), nextCursor: next < rows.length ? encodeCursor([next]) : null, total: rows.length };

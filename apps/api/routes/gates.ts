@@ -1,6 +1,6 @@
-import { type GateRequest, gateQuery, gateRequest, judgement, judgementList } from '@cairn/contract';
-import { type FoundEvaluation, findEvaluation, listJudgements } from '@cairn/db';
-import { judgeEvaluation, type ReadQueryScores } from '@cairn/judging';
+import { baselineRequest, CairnError, type GateRequest, gateQuery, gateRequest, judgement, judgementList, runView } from '@cairn/contract';
+import { type FoundEvaluation, findEvaluation, getRun, listJudgements } from '@cairn/db';
+import { baselineOf, judgeEvaluation, type ReadQueryScores } from '@cairn/judging';
 import { callerOf } from '../auth/guard.ts';
 import { type App, problems, runParams } from '../http/bare-app.ts';
 import { closedSignal } from '../http/closing.ts';
@@ -12,7 +12,7 @@ const description =
   'interval of the difference is within the tolerance, fails if all of it is beyond, and is inconclusive otherwise; with `by=mean` the ' +
   'difference alone decides. A baseline of another gallery or other queries is refused with `not_comparable`.';
 
-export function gateRoutes(app: App, { prisma, engine }: ApiDeps, readScores: ReadQueryScores): void {
+export function gateRoutes(app: App, { prisma, engine, admission }: ApiDeps, readScores: ReadQueryScores): void {
   const tags = ['evaluations'];
 
   app.get(
@@ -32,6 +32,39 @@ export function gateRoutes(app: App, { prisma, engine }: ApiDeps, readScores: Re
       const { projectId } = callerOf(request);
       const found = await findEvaluation(prisma, { projectId, reference: request.query.of });
       return judge(projectId, found, null, request.query, closedSignal(reply));
+    },
+  );
+
+  app.post(
+    '/v1/gate/baseline',
+    {
+      config: { role: 'submitter' },
+      schema: {
+        operationId: 'evaluateBaseline',
+        tags,
+        summary: 'Start the run that evaluates the baseline of a gate on the data of an evaluation, so that both can be compared',
+        description: 'Asking again gives the same run. When it has succeeded, the gate can be tried.',
+        body: baselineRequest,
+        response: {
+          200: runView.describe('The run that was started before.'),
+          201: runView.describe('The new run.'),
+          ...problems,
+        },
+      },
+    },
+    async (request, reply) => {
+      const caller = callerOf(request);
+      const { projectId } = caller;
+      const { of, gate } = request.body;
+      const found = await findEvaluation(prisma, { projectId, reference: of });
+      const { name, runId: madeBy } = found.view;
+      if (madeBy === null) throw new CairnError('invalid_request', `No run made ${name}, so its data are not known`);
+      const baseline = await baselineOf(prisma, { projectId, found, runId: madeBy }, gate);
+      const { runId, created } = await engine.evaluateBaseline({ runId: madeBy, ...baseline }, caller);
+      return reply
+        .code(created ? 201 : 200)
+        .header('location', `/v1/runs/${runId}`)
+        .send(await getRun(prisma, { projectId, runId, admission }));
     },
   );
 

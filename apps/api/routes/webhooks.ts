@@ -252,7 +252,7 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
       schema: {
         operationId: 'replaceCodeHostToken',
         tags,
-        summary: 'Replace the token of a code host',
+        summary: 'Replace the token of a code host, or the private key of its GitHub App',
         description: 'Reports that failed and are still tried are sent with it at once.',
         params: nameParams,
         body: codeHostToken,
@@ -262,7 +262,7 @@ export function codeHostRoutes(app: App, { engine, prisma }: ApiDeps): void {
     async (request) => {
       const caller = callerOf(request);
       const { name } = request.params;
-      await engine.replaceCodeHostToken(name, request.body.token, caller);
+      await engine.replaceCodeHostToken(name, request.body, caller);
       return getCodeHost(prisma, { projectId: caller.projectId, name });
     },
   );

@@ -50,6 +50,30 @@ test('a test waits for the answer, and exits with 1 when the receiver did not ta
   expect(await cairn(['webhook', 'test', 'chat'])).toMatchObject({ code: 0, out: 'delivered: HTTP 200\n' });
 });
 
+test('a code host is added with a token or as a GitHub App, whose key is read from a file and never shown', async () => {
+  const host = {
+    id: idFor('chs', 1),
+    name: 'hub',
+    provider: 'github',
+    url: 'https://api.github.com',
+    repositories: ['org/*'],
+    createdBy: 'ada',
+  };
+  api.on('POST', '/v1/code-hosts', ({ body }) => ({
+    ...{ ...host, appId: JSON.parse(body).app?.id ?? null, createdAt: at, pending: 0, failed: 0, newest: null },
+  }));
+  const add = ['codehost', 'add', 'hub', '--provider', 'github', '--api', 'https://api.github.com', '--repositories', 'org/*'];
+  const key = '-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n';
+  const app = await cairn([...add, '--app', '12', '--private-key-file', '-'], key);
+  expect(app).toMatchObject({ code: 0, out: 'Code host hub gets reports about runs of org/*.\n' });
+  expect(JSON.parse(api.requests[0]?.body ?? '')).toMatchObject({ app: { id: '12', privateKey: key.trim() } });
+  expect((await cairn([...add, '--token-file', '-'], 'a-token\n')).code).toBe(0);
+  expect(JSON.parse(api.requests[1]?.body ?? '')).toMatchObject({ token: 'a-token' });
+  for (const wrong of [[], ['--app', '12'], ['--app', '12', '--token-file', '-'], ['--private-key-file', '-']])
+    expect((await cairn([...add, ...wrong], 'x')).code).toBe(2);
+  expect(api.requests).toHaveLength(2);
+});
+
 test('lists say what waits and what was answered', async () => {
   const failing = aDelivery({ id: '13', state: 'pending', attempts: 4, nextTryAt: at, answer: { at, status: 503, message: 'HTTP 503' } });
   api.on('GET', '/v1/webhooks', () => ({ items: [aWebhook({ pending: 3 })] }));

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
+import { aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
 import type { GateVerdict, Judgement, RunGateView, RunView } from '@cairn/contract';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
@@ -21,7 +21,8 @@ const ended = (verdict: GateVerdict, over: Partial<RunGateView> = {}): RunView =
   aRun({
     ...{ state: 'succeeded', finishedAt: '2026-01-02T03:05:05.000Z', verdict, stepViews: [aStep({ scores: { mapAt100: 0.54 } })] },
     gate: {
-      ...{ gate, by: 'interval', minQueries: 1, onInconclusive: null, promote: null, state: 'judged', problem: null },
+      ...{ gate, by: 'interval', minQueries: 1, onInconclusive: null, promote: null, evaluateBaseline: false },
+      ...{ state: 'judged', problem: null },
       judgement: { ...judged(verdict), judgedBy: 'ada', judgedAt: '2026-01-02T03:05:06.000Z', promotion: null },
       ...over,
     },
@@ -78,6 +79,28 @@ test.each<[GateVerdict, 'pass' | 'fail' | null, number]>([
     expect((await cairn('gate', gate, 'mini-1', ...options)).code).toBe(code);
   },
 );
+
+test('--evaluate-baseline goes with the submission; for an evaluation it waits for the run that evaluates the baseline, and asks again', async () => {
+  states = [ended('passed')];
+  expect((await cairn(...submitGated, '--evaluate-baseline')).code).toBe(0);
+  expect(JSON.parse(api.requests.find(({ method }) => method === 'POST')?.body ?? '').gate).toMatchObject({ evaluateBaseline: true });
+
+  let isEvaluated = false;
+  api.on('GET', '/v1/gate', (_, response) => {
+    if (isEvaluated) return judged('failed');
+    sendProblem(response, 'not_comparable', 'other galleries');
+    return undefined;
+  });
+  api.on('POST', '/v1/gate/baseline', () => {
+    isEvaluated = true;
+    return aRun();
+  });
+  expect(await cairn('gate', gate, 'mini-1')).toMatchObject({ code: 2, err: expect.stringContaining('other galleries') });
+  const { code, out, err } = await cairn('gate', gate, 'mini-1', '--evaluate-baseline');
+  expect({ code, err }).toEqual({ code: 4, err: expect.stringContaining('mini-1 evaluates the baseline on the same data.') });
+  expect(out).toContain(`Gate failed: ${gate}`);
+  expect(JSON.parse(api.requests.findLast(({ method }) => method === 'POST')?.body ?? '')).toEqual({ of: 'mini-1', gate });
+});
 
 test('the wait goes on until the verdict is there, and says why it takes longer', async () => {
   const judging = { state: 'judging', judgement: null } as const;
@@ -147,6 +170,7 @@ test('a wait ends with its own exit code after --timeout, and the run continues'
 test('wrong options are refused before anything is submitted', async () => {
   for (const [args, message] of [
     [['submit', '-r', 'mini', '--promote', 'production'], '--promote needs --gate'],
+    [['submit', '-r', 'mini', '--evaluate-baseline'], '--evaluate-baseline needs --gate'],
     [['submit', '-r', 'mini', '--timeout', '3d'], '--timeout needs --wait'],
     [['submit', '-r', 'mini', '--wait', '--gate', 'mAP > 3'], 'The gate "mAP > 3" cannot be read'],
     [['submit', '-r', 'mini', '--wait', '--comment-file', '/nowhere/c.md'], 'The comment cannot be written to /nowhere/c.md: ENOENT'],

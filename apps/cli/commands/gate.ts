@@ -1,9 +1,7 @@
-import { CairnError, parseGate, type RunView, type SubmitRequestInput } from '@cairn/contract';
+import { CairnError, type RunView, type SubmitRequestInput } from '@cairn/contract';
 import type { GateOutcome } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
-import type { Registrar, Session } from '../cli.ts';
-import { exitCodeOfVerdict, exitCodes } from '../exit-codes.ts';
-import { judgementLines } from '../watch/run-lines.ts';
+import { exitCodes } from '../exit-codes.ts';
 import { wholeNumber } from './options.ts';
 
 export type GateOptions = {
@@ -12,18 +10,9 @@ export type GateOptions = {
   minQueries?: number;
   onInconclusive?: 'pass' | 'fail';
   promote?: string;
+  evaluateBaseline?: true;
   commentFile?: string;
 };
-
-export function addGate({ program, action }: Registrar): void {
-  withGate(
-    program
-      .command('gate <gate> <evaluation>')
-      .description(
-        'tries a quality gate, such as "mAP@100 >= production - 0.2 points", on an evaluation: RUN, RUN/STEP, MODEL@VERSION or an id; nothing is stored',
-      ),
-  ).action(action(tryGate));
-}
 
 /** The options that say how a gate decides. */
 export function withGate(command: Command): Command {
@@ -39,7 +28,8 @@ export function withGate(command: Command): Command {
         '--on-inconclusive <verdict>',
         `exits with 0 or ${exitCodes.gateFailed.code} if the gate cannot decide (default: ${exitCodes.inconclusive.code})`,
       ).choices(['pass', 'fail']),
-    );
+    )
+    .option('--evaluate-baseline', 'if the baseline was evaluated on other images or queries: evaluates it on the same first, by a run');
 }
 
 /** The options of a submission with a gate. */
@@ -49,20 +39,13 @@ export const withRunGate = (command: Command): Command =>
     'with --gate: if it passes, lets this alias name the model that the run registers',
   );
 
-async function tryGate({ ui, signal, client }: Session, gate: string, of: string, options: GateOptions): Promise<number> {
-  parseGate(gate);
-  const { by = 'interval', minQueries = 1 } = options;
-  const judged = await (await client()).tryGate({ of, gate, by, minQueries }, { signal });
-  ui.json(judged);
-  for (const line of judgementLines(judged, ui)) ui.line(line);
-  return exitCodeOfVerdict(judged.verdict, options.onInconclusive ?? null);
-}
-
 /** The gate of a submission. */
 export function gateOf(options: GateOptions): Partial<Pick<SubmitRequestInput, 'gate'>> {
-  const { gate, by, minQueries, onInconclusive = null, promote } = options;
+  const { gate, by, minQueries, onInconclusive = null, promote, evaluateBaseline } = options;
   if (gate === undefined && promote !== undefined)
     throw new CairnError('invalid_request', '--promote needs --gate', { details: { remedy: 'Add --gate.' } });
+  if (gate === undefined && evaluateBaseline === true)
+    throw new CairnError('invalid_request', '--evaluate-baseline needs --gate', { details: { remedy: 'Add --gate.' } });
   if (gate === undefined) return {};
   return {
     gate: {
@@ -71,6 +54,7 @@ export function gateOf(options: GateOptions): Partial<Pick<SubmitRequestInput, '
       ...(minQueries && { minQueries }),
       onInconclusive,
       promote: promote === undefined ? null : { alias: promote },
+      ...(evaluateBaseline === true ? { evaluateBaseline } : {}),
     },
   };
 }

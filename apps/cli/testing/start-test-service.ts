@@ -63,6 +63,8 @@ function replica(spec: ProgramSpec, number: number): ProgramSpec {
 const root = join(import.meta.dirname, '..', '..', '..');
 const token = 'cairn_the-admin-of-the-tests';
 
+const secrets = { CAIRN_SERVER_KEY: 'a server key for tests, 32 or more', CAIRN_SECRETS_KEYS: 'k1:a-key-for-secrets-in-tests-32-or-more' };
+
 /** A real api on a database and a storage of its own; the test plays the controller and the attempts, so that nothing is trained. */
 export async function openPlayedService() {
   const closer = createCloser();
@@ -83,15 +85,14 @@ export async function openPlayedService() {
       env: {
         ...bareEnvironment(),
         ...{ CAIRN_DATABASE_URL: harness.databaseUrl, CAIRN_STORAGE_URL: storage, CAIRN_ADMIN_TOKEN: token },
-        CAIRN_SERVER_KEY: 'a server key for tests, 32 or more',
-        CAIRN_SECRETS_KEYS: 'k1:a-key-for-secrets-in-tests-32-or-more',
+        ...secrets,
         CAIRN_API_PORT: String(port),
         CAIRN_INTERNAL_PORT: String(internalPort),
       },
     },
     logFile: join(folder, 'api.log'),
     probe: async () => void (await createClient({ url, token, tries: 1 }).getFleet({ timeoutMs: 2_000 })),
-    startLimitMs: 60_000,
+    startLimitMs: 240_000,
   });
   closer.add('the api', () => server.end('SIGKILL'));
   await server.start();
@@ -121,5 +122,10 @@ export async function openPlayedService() {
     await mkdir(path, { recursive: true });
     return path;
   };
-  return { harness, store, client, url, token, playRun, makeFolder, recipe: smallRecipe };
+  /** What a real controller of the same service needs. */
+  const controllerEnv = {
+    ...{ CAIRN_DATABASE_URL: harness.databaseUrl, CAIRN_STORAGE_URL: storage, CAIRN_INTERNAL_URL: `http://127.0.0.1:${internalPort}` },
+    ...secrets,
+  };
+  return { harness, store, client, url, token, api: server, controllerEnv, playRun, makeFolder, closer, recipe: smallRecipe };
 }

@@ -77,7 +77,8 @@ function failureOf(what: string, answer: CallAnswer, now: Date): CallFailed['tri
   const message = `${what}: ${status >= 300 && status < 400 ? `HTTP ${status}, it has moved; redirects are not followed` : why}`;
   // Such as a commit or pull request that is gone for good, or too many statuses of a commit.
   if (status === 410 || status === 422) return { end: 'refused', status, message };
-  const isLimit = status === 403 || status === 429;
+  // A permission that is missing, or a locked conversation, is one repository's, and must not hold back the reports of the others.
+  const isLimit = status === 429 || (status === 403 && /rate limit|abuse/i.test(said ?? ''));
   return { end: 'later', status, message, until: pauseOf(answer, now) ?? (isLimit ? new Date(now.getTime() + unsaidPauseMs) : null) };
 }
 

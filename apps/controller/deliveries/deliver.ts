@@ -2,13 +2,15 @@ import { codeHostProvider } from '@cairn/contract';
 import { type ClaimedDelivery, claimDelivery, type DueDelivery, isClaimed, openSecrets, recordDelivery } from '@cairn/engine';
 import { deadline, isDeliveryHost } from '@cairn/runtime';
 import type { ControllerParts } from '../parts.ts';
-import { githubCalls } from './github.ts';
+import { CallFailed, type CodeHostCalls } from './code-host.ts';
+import { githubCalls, type RepositoryOptions } from './github.ts';
+import type { GitHubApp, InstallationTokens } from './github-app.ts';
 import { gitlabCalls } from './gitlab.ts';
 import { outcomeOf, type Try } from './outcome.ts';
 import { sendReport } from './send-report.ts';
 import { sendWebhook } from './send-webhook.ts';
 
-export type DeliveryParts = Pick<ControllerParts, 'ctx' | 'publicUrl'> & {
+export type DeliveryParts = Pick<ControllerParts, 'ctx' | 'publicUrl' | 'installationTokens'> & {
   /** The time by which deliveries are due. */
   clock(): Date;
 };
@@ -53,10 +55,32 @@ async function send(parts: DeliveryParts, claimed: ClaimedDelivery, signal: Abor
     const { url } = receiver;
     return sendWebhook({ url, messageId: claimed.messageId, body: JSON.stringify(claimed.body), secrets }, parts.clock(), signal);
   }
-  const [token = ''] = secrets;
-  const { repository } = claimed.body;
   const { clock, publicUrl } = parts;
-  const options = { url: receiver.url, token, repository: String(repository), clock, signal };
-  const calls = codeHostProvider.parse(receiver.provider) === 'github' ? githubCalls(options) : gitlabCalls(options);
-  return sendReport(claimed, { prisma, calls, publicUrl, clock, mayCreate: () => isClaimed(prisma, claimed, clock()) });
+  const send = (calls: CodeHostCalls) =>
+    sendReport(claimed, { prisma, calls, publicUrl, clock, mayCreate: () => isClaimed(prisma, claimed, clock()) });
+  const [secret = ''] = secrets;
+  const { url, appId } = receiver;
+  const repository = String(claimed.body.repository);
+  const options = { url, repository, clock, signal };
+  if (codeHostProvider.parse(receiver.provider) === 'gitlab') return send(gitlabCalls({ ...options, token: secret }));
+  if (appId === null) return send(githubCalls({ ...options, token: secret }));
+  return sendAsApp(parts.installationTokens, { url, appId, privateKey: secret }, options, send);
+}
+
+/** With a token of the app's installation. One that GitHub refuses was revoked, so the next try makes another. */
+async function sendAsApp(
+  tokens: InstallationTokens,
+  app: GitHubApp,
+  options: Omit<RepositoryOptions, 'token'>,
+  send: (calls: CodeHostCalls) => Promise<Try>,
+): Promise<Try> {
+  try {
+    const { token, login } = await tokens.of(app, options.repository, options);
+    const tried = await send(githubCalls({ ...options, token, login }));
+    if (tried.end === 'later' && tried.status === 401) tokens.forget(app, options.repository);
+    return tried;
+  } catch (error) {
+    if (error instanceof CallFailed) return error.tried;
+    throw error;
+  }
 }

@@ -2,14 +2,22 @@ import { firstOf } from '@cairn/contract';
 import { z } from 'zod';
 import { askHost, CallFailed, type CodeHostCalls } from './code-host.ts';
 
-export type RepositoryOptions = { url: string; token: string; repository: string; clock: () => Date; signal: AbortSignal };
+export type RepositoryOptions = {
+  url: string;
+  token: string;
+  repository: string;
+  /** The user of the token, where it is known without asking: that of an app. */
+  login?: string;
+  clock: () => Date;
+  signal: AbortSignal;
+};
 
-const user = z.object({ id: z.number().int(), type: z.string().optional() }).nullable();
+const user = z.object({ id: z.number().int(), type: z.string().optional(), login: z.string().optional() }).nullable();
 const comment = z.object({ id: z.number().int(), body: z.string().nullable(), user });
 const made = z.object({ id: z.number().int() });
 
 /** GitHub's REST API: https://docs.github.com/rest/commits/statuses and https://docs.github.com/rest/issues/comments. */
-export function githubCalls({ url, token, repository, clock, signal }: RepositoryOptions): CodeHostCalls {
+export function githubCalls({ url, token, repository, login, clock, signal }: RepositoryOptions): CodeHostCalls {
   const headers = {
     accept: 'application/vnd.github+json',
     authorization: `Bearer ${token}`,
@@ -35,15 +43,15 @@ export function githubCalls({ url, token, repository, clock, signal }: Repositor
       await askHost({ what: 'set the commit status', method: 'POST', url: `${base}/statuses/${commit}`, body, answer: made }, options);
     },
     async listComments(pullRequest, page) {
-      self ??= whoAmI();
+      if (login === undefined) self ??= whoAmI();
       const own = await self;
       const path = `${base}/issues/${pullRequest}/comments?per_page=100&page=${page}`;
       const found = await askHost({ what: 'list the comments', method: 'GET', url: path, answer: z.array(comment) }, options);
       return found.map(({ id, body, user: author }) => ({
         id,
         body: body ?? '',
-        isOwn: own === null ? author?.type === 'Bot' : author?.id === own,
-        isCertain: own !== null,
+        isOwn: login !== undefined ? author?.login === login : own === null ? author?.type === 'Bot' : author?.id === own,
+        isCertain: login !== undefined || own !== null,
       }));
     },
     async addComment(pullRequest, body) {

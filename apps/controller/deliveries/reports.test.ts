@@ -1,10 +1,13 @@
+import { generateKeyPairSync } from 'node:crypto';
 import type { RunGateView, RunSource } from '@cairn/contract';
+import { getCodeHost } from '@cairn/db';
+import { recordDelivery } from '@cairn/engine';
 import { ada, type Harness, openEngineHarness } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
+import { answerJson, type Fault, startGitHub, startGitLab } from '@cairn/testing';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { statusOf } from './send-report.ts';
-import { type Fault, startGitHub, startGitLab } from './testing/code-hosts.ts';
-import { answerJson, openSender } from './testing/receiver.ts';
+import { openSender } from './testing/open-sender.ts';
 
 const [token, minute] = ['a-token-of-a-bot', 60_000];
 
@@ -58,7 +61,9 @@ test('a run sets a commit status and writes one comment, which follows its steps
   const written = commentWrites().length;
   await harness.play(runId, 'prepare');
   await harness.play(runId, 'first');
-  await sender.pass(minute - 5_000);
+  const { notBefore } = await harness.prisma.delivery.findFirstOrThrow({ where: { event: 'comment' } });
+  expect(notBefore.getTime()).toBeGreaterThan(sender.clock().getTime() + minute - 5_000);
+  await sender.passUntil(new Date(notBefore.getTime() - 1));
   expect(commentWrites()).toHaveLength(written);
   await sender.pass(10_000);
   expect(commentWrites().slice(written)).toEqual([`PATCH /repos/org/landmarks/issues/comments/${host.comments[0]?.id}`]);
@@ -79,7 +84,10 @@ test('a run sets a commit status and writes one comment, which follows its steps
   const judged = { gate: 'mAP@100 >= production', by: 'interval', minQueries: 1, verdict: 'failed', reason, ...numbers } as const;
   await harness.engine.recordJudgement(
     runId,
-    { ...judged, evaluation, baseline: null, model: null, lost: [{ queryId: 'q|`1', a: 0.9, b: 0 }] },
+    {
+      ...{ ...judged, evaluation, model: null, lost: [{ queryId: 'q|`1', a: 0.9, b: 0 }] },
+      baseline: { model: 'toy', version: 1, evaluationId: evaluation.id },
+    },
     ada,
   );
   await sender.send();
@@ -87,7 +95,7 @@ test('a run sets a commit status and writes one comment, which follows its steps
   await sender.pass(minute);
   expect(textsOf({ host })).toEqual([
     expect.stringMatching(
-      /: gate failed\n[\s\S]*&lt;script&gt; worse than toy@1 \(95 %: -2\.0 to -0\.5 points\)[\s\S]*\| `` q\\\|`1 `` \|/,
+      /: gate failed\n[\s\S]*&lt;script&gt; worse than toy@1 \(95 %: -2\.0 to -0\.5 points\)[\s\S]*\| \[`` q\\\|`1 ``\]\(<https:\/\/cairn\.example\.org\/evaluation\?of=art_\w+&against=art_\w+&query=q%7C%601>\) \|/,
     ),
   ]);
 });
@@ -120,8 +128,8 @@ test('controllers that send the same report write one comment; copies of its mar
   const { runId, source } = await submitFor();
   const { uid } = await harness.prisma.project.findUniqueOrThrow({ where: { id: 'default' } });
   const pullRequest = source.pullRequest ?? 0;
-  // More than a page of talk, with a forged report in it.
-  for (let index = 0; index < 130; index += 1) add({ pullRequest, body: `remark ${index}`, user: { id: 1, type: 'User' } });
+  // Pages of talk, with a forged report among them.
+  for (let index = 0; index < 430; index += 1) add({ pullRequest, body: `remark ${index}`, user: { id: 1, type: 'User' } });
   add({ pullRequest, body: `<!-- cairn ${uid} run%2Fsmall -->\nall is well`, user: { id: 666, type: 'User' } });
   const due = await sender.due();
   await Promise.all([...due, ...due, ...due].map(sender.sendOne));
@@ -164,7 +172,7 @@ test('an outage of hours, errors and rate limits delay reports and nothing else;
   expect(host.statuses.map(({ state }) => state)).toEqual(['error']);
   expect(textsOf({ host })).toEqual([expect.stringContaining(': cancelled\n')]);
   // A wrong token is said to the admin, and a new one is used at once.
-  await harness.engine.replaceCodeHostToken(name, 'another-token', ada);
+  await harness.engine.replaceCodeHostToken(name, { token: 'another-token' }, ada);
   await submitFor();
   await sender.send();
   const failed = await harness.prisma.delivery.findFirst({ where: { state: 'pending', event: 'status' } });
@@ -172,9 +180,22 @@ test('an outage of hours, errors and rate limits delay reports and nothing else;
     status: 401,
     message: 'set the commit status: HTTP 401, Bad credentials, the token is not valid',
   });
-  await harness.engine.replaceCodeHostToken(name, token, ada);
+  await harness.engine.replaceCodeHostToken(name, { token }, ada);
   await sender.pass(0);
   expect(host.statuses.at(-1)).toMatchObject({ state: 'pending' });
+});
+
+test('a refusal is of the state that was sent: what the run became meanwhile is sent too', async () => {
+  const { host, sender } = await openGitHub();
+  const { runId } = await submitFor({ pullRequest: null });
+  const [due] = await sender.due();
+  const claimed = due === undefined ? null : await sender.claim(due);
+  if (claimed === null) throw new Error('nothing is due');
+  await harness.engine.cancelRun(runId, ada, 'not needed');
+  const answer = { at: sender.clock().toISOString(), status: 422, message: 'the description is too long' };
+  expect(await recordDelivery(harness.prisma, claimed, { end: 'failed', answer }, sender.clock())).toBe(true);
+  await sender.pass(0);
+  expect(host.statuses).toMatchObject([{ state: 'error' }]);
 });
 
 test('a newer push takes over the comment of its pull request, and what an older run does later is not shown', async () => {
@@ -190,6 +211,74 @@ test('a newer push takes over the comment of its pull request, and what an older
   expect(textsOf({ host })[0]).toMatch(/: (queued|running)\n/);
   // Each commit has its own status.
   expect(host.statuses.filter(({ commit }) => commit === older.source.commit).at(-1)).toMatchObject({ state: 'error' });
+});
+
+test('a GitHub App reports with tokens of its installation, knows its own comments, and makes a new token when one is refused or ends', async () => {
+  const github = await startGitHub(token);
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', {
+    ...{ modulusLength: 2048, publicKeyEncoding: { type: 'spki', format: 'pem' }, privateKeyEncoding: { type: 'pkcs8', format: 'pem' } },
+  });
+  github.host.app = { id: '12', publicKey, token: 'ghs_one' };
+  const name = `host-${newId('codeHost').slice(-8)}`;
+  const request = { name, provider: 'github' as const, url: github.url, repositories: ['org/*'], app: { id: '12', privateKey } };
+  await harness.engine.addCodeHost(request, ada);
+  onTestFinished(() => harness.engine.removeCodeHost(name, ada));
+  const sender = openSender(harness);
+  const { runId, source } = await submitFor();
+  const { uid } = await harness.prisma.project.findUniqueOrThrow({ where: { id: 'default' } });
+  // Another program's, which repeats what people write.
+  const body = `<!-- cairn ${uid} run%2Fsmall -->\nall is well`;
+  github.add({ pullRequest: source.pullRequest ?? 0, body, user: { id: 5, type: 'Bot', login: 'echo[bot]' } });
+  await sender.send();
+  const tokens = () => github.requests.filter(({ path }) => path.endsWith('/access_tokens')).length;
+  expect(github.host.statuses).toMatchObject([{ state: 'pending' }]);
+  expect(github.host.comments.map(({ user }) => user.login)).toEqual(['echo[bot]', 'cairn-reports[bot]']);
+  expect(github.host.comments[0]?.body).toBe(body);
+  expect(tokens()).toBe(1);
+
+  // Revoked: the try after the one that is refused has a new one.
+  github.host.app.token = 'ghs_two';
+  await harness.engine.cancelRun(runId, ada, 'not needed');
+  await sender.pass(5 * minute);
+  expect(github.host.statuses.at(-1)).toMatchObject({ state: 'error' });
+  expect(textsOf(github)[1]).toContain(': cancelled\n');
+  expect(tokens()).toBe(2);
+  sender.sleep(56 * minute);
+  await submitFor();
+  await sender.send();
+  expect(tokens()).toBe(3);
+  const shown = await getCodeHost(harness.prisma, { projectId: 'default', name });
+  expect(shown.appId).toBe('12');
+  expect(
+    JSON.stringify([shown, await harness.prisma.auditEntry.findMany({ select: { before: true, after: true, details: true } })]),
+  ).not.toContain('PRIVATE KEY');
+
+  await expect(harness.engine.replaceCodeHostToken(name, { token }, ada)).rejects.toThrow('as the GitHub App 12');
+  const elliptic = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  await expect(harness.engine.replaceCodeHostToken(name, { privateKey: elliptic }, ada)).rejects.toThrow('of the type ec, not rsa');
+});
+
+test('a repository in which the token may not write delays no other; a limit that names no time pauses all for a minute', async () => {
+  const { host, sender, requests } = await openGitHub();
+  const answer =
+    (message: string): Fault =>
+    (received, response) => {
+      if (!received.path.startsWith('/repos/org/locked/')) return false;
+      answerJson(response, 403, { message });
+      return true;
+    };
+  host.fault = answer('Resource not accessible by personal access token');
+  await submitFor({ repository: 'org/locked', pullRequest: null });
+  await sender.send();
+  await submitFor({ pullRequest: null });
+  expect(await sender.send()).toBe(1);
+  expect(host.statuses).toHaveLength(1);
+  host.fault = answer('You have exceeded a secondary rate limit');
+  await sender.pass(minute);
+  const limited = requests.length;
+  await submitFor({ pullRequest: null });
+  expect(await sender.send()).toBe(0);
+  expect(requests).toHaveLength(limited);
 });
 
 test('GitLab gets the same, and a state that it already has is not a failure', async () => {
@@ -230,7 +319,7 @@ test('only a gate that passed makes a commit green; the limit of statuses is kep
     ...['success', 'success', 'failure', 'failure'],
   ]);
   const gate = (change: Partial<RunGateView>): RunGateView => ({
-    ...{ gate: 'mAP@100 >= 50 %', by: 'interval', minQueries: 1, onInconclusive: null, promote: null },
+    ...{ gate: 'mAP@100 >= 50 %', by: 'interval', minQueries: 1, onInconclusive: null, promote: null, evaluateBaseline: false },
     ...{ state: 'judged', problem: null, judgement: null },
     ...change,
   });

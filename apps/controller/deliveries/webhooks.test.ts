@@ -2,9 +2,10 @@ import { CairnError, type Judgement, webhookMessage } from '@cairn/contract';
 import { recordDelivery } from '@cairn/engine';
 import { ada, type Harness, openEngineHarness } from '@cairn/engine/testing';
 import { newId } from '@cairn/runtime';
+import { type Received, startReceiver } from '@cairn/testing';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
-import { openSender, type Received, startReceiver } from './testing/receiver.ts';
+import { openSender } from './testing/open-sender.ts';
 
 const hour = 3_600_000;
 const judged: Judgement = {
@@ -84,6 +85,21 @@ test('the end of a run, its verdict and a moved alias arrive signed, those of th
   });
   expect(entries.map(({ action }) => action)).toEqual(['webhook.add', 'webhook.rotate', 'webhook.test']);
   expect(JSON.stringify(entries)).not.toMatch(/whsec/);
+});
+
+test('the end of a run that a newer one of its group superseded says by which', async () => {
+  const receiver = await startReceiver();
+  const { secret } = await addWebhook(receiver.url, ['run.ended']);
+  const submit = () => harness.submit({ until: ['prepare'], noReuse: true, group: 'main', onNewer: 'cancel' });
+  const older = await submit();
+  const [attempt = ''] = await harness.startAttempts(older, 'prepare');
+  const newer = await submit();
+  await harness.engine.finishAttempt(attempt, 1, { outcome: 'cancelled', message: 'stopped' });
+  await openSender(harness).send();
+  expect(receiver.requests.map((received) => messageOf(secret, received).data)).toMatchObject([
+    { run: { id: older }, state: 'cancelled', cause: expect.stringMatching(new RegExp(`^superseded by \\S+ \\(${newer}\\)`)) },
+  ]);
+  await harness.engine.cancelRun(newer, ada, '');
 });
 
 test('an outage of the receiver delays no run; what waited then arrives in its order, each message once', async () => {

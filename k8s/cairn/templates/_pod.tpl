@@ -69,6 +69,18 @@ envFrom:
 {{- end }}
 {{- end -}}
 
+{{/* Variables of api and controller. Numbers of values may come as floats, which print as 1e+06. */}}
+{{- define "cairn.serviceVariables" -}}
+- name: CAIRN_PROJECT_RUNS
+  value: {{ .Values.quotas.projectRuns | int64 | quote }}
+- name: CAIRN_OWNER_RUNS
+  value: {{ .Values.quotas.ownerRuns | int64 | quote }}
+{{- with .Values.deliveryHosts }}
+- name: CAIRN_DELIVERY_HOSTS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- end -}}
+
 {{/* Variables of every program: dict root, values. */}}
 {{- define "cairn.commonVariables" -}}
 - name: CAIRN_LOG_LEVEL
@@ -96,7 +108,11 @@ volumeMounts:
 {{- define "cairn.volumes" -}}
 volumes:
   - name: tmp
-    emptyDir: {}
+    emptyDir:
+      {{- if .tmpSize }}
+      sizeLimit: {{ .tmpSize }}
+      {{- else }} {}
+      {{- end }}
   {{- if .state }}
   - name: state
     emptyDir:

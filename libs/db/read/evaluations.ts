@@ -60,6 +60,28 @@ export async function findEvaluation(db: Transaction, args: EvaluationArgs): Pro
   };
 }
 
+type BaselineArgs = { projectId: string; model: string; version: number; like: Pick<EvaluationView, 'gallery' | 'groundTruthDigest'> };
+
+/**
+ * The evaluation of a version of a model: the one that it was registered with, unless that is of another gallery or other ground truths than
+ * `like` and a gate had the version evaluated on the same since.
+ *
+ * @throws CairnError as {@link findEvaluation}
+ */
+export async function findBaselineEvaluation(db: Transaction, { projectId, model, version, like }: BaselineArgs): Promise<FoundEvaluation> {
+  const registered = await findEvaluation(db, { projectId, reference: `${model}@${version}` });
+  const { gallery, groundTruthDigest } = registered.view;
+  if (like.gallery === null || (gallery?.digest === like.gallery.digest && groundTruthDigest === like.groundTruthDigest)) return registered;
+  const [again] = await db.$queryRaw<{ id: string }[]>`
+    select a.id from run r join step s on s.run_id = r.id and s.kind = 'evaluate' join artifact a on a.id = s.artifact_id and a.state = 'ready'
+     where r.project_id = ${projectId} and r.origin->>'kind' = 'gate' and r.origin->>'model' = ${model} and r.origin->>'version' = ${String(version)}
+       and a.details->>'galleryDigest' = ${like.gallery.digest} and a.details->>'groundTruthDigest' is not distinct from ${like.groundTruthDigest}
+     order by r.id desc limit 1`;
+  if (again === undefined) return registered;
+  const found = await findEvaluation(db, { projectId, reference: again.id });
+  return { ...found, view: { ...found.view, name: `${model}@${version}` } };
+}
+
 /** The id of an evaluation, and how messages call it; null for one that was named by its id. */
 async function evaluationNamed(
   db: Transaction,

@@ -45,8 +45,8 @@ export async function listCodeHosts(db: Transaction, { projectId }: { projectId:
     db,
     rows.map(({ id }) => id),
   );
-  return rows.map(({ id, name, provider, url, repositories, createdBy, createdAt }) => ({
-    ...{ id, name, url, repositories, createdBy, createdAt: isoTime(createdAt) },
+  return rows.map(({ id, name, provider, url, repositories, appId, createdBy, createdAt }) => ({
+    ...{ id, name, url, repositories, appId, createdBy, createdAt: isoTime(createdAt) },
     provider: readColumn(codeHostProvider, provider, `code host ${id} provider`),
     ...figures(id),
   }));

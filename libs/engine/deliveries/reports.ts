@@ -60,6 +60,7 @@ function contextOf(recipeName: string, origin: RunOrigin): string {
     case 'dataset':
       return `schedule/${origin.schedule}`;
     case 'person':
+    case 'gate':
       return `run/${recipeName}`;
   }
 }

@@ -44,7 +44,8 @@ export const smallRecipe: Recipe = recipeSchema.parse({
 
 export const request = (change: Partial<SubmitRequestInput> = {}) => submitRequest.parse({ recipe: smallRecipe, ...change });
 
-const details: Record<StepKind, Record<string, unknown>> = {
+/** The details of what each kind of step makes, as attempts report them. */
+export const playedDetails: Record<StepKind, Record<string, unknown>> = {
   prepare: {
     lists: {
       clean: { rows: 10, distinct: 10, classes: 2, sha256: sha256('clean') },
@@ -187,7 +188,7 @@ export async function openEngineHarness() {
     const isFleet = isFleetKind(kind);
     if (isFleet) await commitAll(attempt, 0, JSON.stringify(artifact?.memoParts), kind);
     const files = isFleet ? [] : [file(`${name}.bin`, attempt, JSON.stringify(artifact?.memoParts) + variant)];
-    await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: isFleet ? {} : details[kind as StepKind] });
+    await engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files, details: isFleet ? {} : playedDetails[kind as StepKind] });
     await finalize(runId, name);
   }
 

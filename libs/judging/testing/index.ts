@@ -1,1 +1,1 @@
-export { storeEvaluation } from './store-evaluation.ts';
+export { scoredEvaluation, storeEvaluation } from './store-evaluation.ts';

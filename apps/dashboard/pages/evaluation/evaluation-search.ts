@@ -10,6 +10,8 @@ export const evaluationSearch = z.object({
   against: optional(evaluationReference),
   sort: optional(z.enum(queryOrders)),
   usage: optional(scoredUsage),
+  /** Only this query, by its id: a comment at a code host leads to it. */
+  query: optional(z.string().min(1).max(200)),
   /** Of the page of queries. */
   cursor: optional(z.string().max(200)),
 });

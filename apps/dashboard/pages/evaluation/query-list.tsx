@@ -17,11 +17,11 @@ const pageSize = 10;
 /** The queries of an evaluation, page by page, in the chosen order. */
 export function QueryList({ of, lineage }: { of: string; lineage: LineageView }) {
   const { client } = useServices();
-  const { against, sort, usage, cursor } = useSearch({ from: '/signed-in/evaluation' });
+  const { against, sort, usage, query, cursor } = useSearch({ from: '/signed-in/evaluation' });
   const order = sort !== undefined && (against !== undefined || !orders[sort].needsAgainst) ? sort : 'worst';
   const scores = useQuery({
-    queryKey: keys.evaluation(of, 'queries', against, order, usage, cursor),
-    queryFn: ({ signal }) => client.listQueryScores({ of, against, sort: order, usage, limit: pageSize, cursor }, { signal }),
+    queryKey: keys.evaluation(of, 'queries', against, order, usage, query, cursor),
+    queryFn: ({ signal }) => client.listQueryScores({ of, against, sort: order, usage, query, limit: pageSize, cursor }, { signal }),
     placeholderData: (previous) => previous,
   });
   const ids = scores.data?.items.map(({ queryId }) => queryId) ?? [];
@@ -41,7 +41,10 @@ export function QueryList({ of, lineage }: { of: string; lineage: LineageView })
           <ProblemNotice error={scores.error} onRetry={() => void scores.refetch()} />
         )
       ) : scores.data.items.length === 0 ? (
-        <p className={classes.empty}>No query{usage === undefined ? '' : ` with the usage ${usage}`} was scored.</p>
+        <p className={classes.empty}>
+          No query{query === undefined ? '' : ` ${query}`}
+          {usage === undefined ? '' : ` with the usage ${usage}`} was scored. {query !== undefined && <AllQueries />}
+        </p>
       ) : (
         <>
           {results.error !== null && <ProblemNotice error={results.error} onRetry={() => void results.refetch()} />}
@@ -68,13 +71,19 @@ export function QueryList({ of, lineage }: { of: string; lineage: LineageView })
                 Next page
               </Link>
             )}
-            <span className={classes.dim}>{formatCount(scores.data.total)} queries</span>
+            {query === undefined ? <span className={classes.dim}>{formatCount(scores.data.total)} queries</span> : <AllQueries />}
           </p>
         </>
       )}
     </section>
   );
 }
+
+const AllQueries = () => (
+  <Link from="/evaluation" search={(now) => ({ ...now, query: undefined, cursor: undefined })}>
+    All queries
+  </Link>
+);
 
 function Choices({ order }: { order: keyof typeof orders }) {
   const { against, usage } = useSearch({ from: '/signed-in/evaluation' });

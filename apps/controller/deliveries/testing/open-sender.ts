@@ -1,44 +1,13 @@
-import { once } from 'node:events';
-import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { claimDelivery, type DueDelivery, dueDeliveries } from '@cairn/engine';
 import type { Harness } from '@cairn/engine/testing';
-import { onTestFinished } from 'vitest';
 import { deliver } from '../deliver.ts';
-
-export type Received = { method: string; path: string; headers: IncomingHttpHeaders; body: string };
-export type Reaction = (received: Received, response: ServerResponse) => void;
-
-/** A real HTTP server that records requests; `react` may be replaced while it runs. */
-export async function startReceiver(react: Reaction = (_, response) => response.writeHead(204).end()) {
-  const requests: Received[] = [];
-  const receiver = { requests, react, url: '' };
-  const server = createServer(async (request, response) => {
-    let body = '';
-    for await (const part of request) body += part;
-    const received = { method: request.method ?? '', path: request.url ?? '', headers: request.headers, body };
-    requests.push(received);
-    receiver.react(received, response);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  });
-  receiver.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return receiver;
-}
-
-export const answerJson = (response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void => {
-  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
-};
+import { installationTokens } from '../github-app.ts';
 
 /** A controller that sends what is due, with a clock of its own, which is never behind the database's. */
 export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, publicUrl: string | null = null) {
   let now = Date.now() + 1_000;
   const clock = () => new Date(now);
-  const parts = { ctx, publicUrl, clock };
+  const parts = { ctx, publicUrl, installationTokens: installationTokens(), clock };
   const sendOne = (due: DueDelivery) => deliver(parts, due, AbortSignal.timeout(20_000));
 
   const findDue = (): Promise<DueDelivery[]> => dueDeliveries(prisma, clock(), 100);
@@ -58,8 +27,11 @@ export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, pub
   }
 
   /** Lets time pass: whenever something becomes due, it is sent. Returns the number of tries. */
-  async function pass(ms: number): Promise<number> {
-    const end = Math.max(now, Date.now() + 1_000) + ms;
+  const pass = (ms: number): Promise<number> => passUntil(new Date(Math.max(now, Date.now() + 1_000) + ms));
+
+  /** Lets time pass until then. */
+  async function passUntil(time: Date): Promise<number> {
+    const end = time.getTime();
     let tries = await send();
     for (;;) {
       // Of those of one order key only the oldest can become due.
@@ -87,6 +59,7 @@ export function openSender({ ctx, prisma }: Pick<Harness, 'ctx' | 'prisma'>, pub
     send,
     sendOne,
     pass,
+    passUntil,
     due: () => {
       catchUp();
       return findDue();

@@ -1,10 +1,11 @@
+import { verify } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { answerJson, type Received, startReceiver } from './receiver.ts';
+import { answerJson, type CloseAfter, type Received, startReceiver } from './receiver.ts';
 
 // Mocks of the parts of two code hosts' APIs that reports use, with the paths, fields and status codes of their documentation. They keep what
 // was written, and can be set to fail.
 
-type Author = { id: number; type: string };
+type Author = { id: number; type: string; login?: string };
 export type HostComment = { id: number; pullRequest: number; body: string; user: Author };
 export type HostStatus = { commit: string; state: string; context: string; description: string; target_url?: string };
 
@@ -13,15 +14,15 @@ export type Fault = (received: Received, response: ServerResponse, act: () => vo
 
 const bot: Author = { id: 7, type: 'User' };
 
-async function startHost(route: (host: HostState, received: Received, response: ServerResponse) => void) {
-  const host: HostState = { comments: [], statuses: [], fault: null };
+async function startHost(route: (host: HostState, received: Received, response: ServerResponse) => void, closeAfter?: CloseAfter) {
+  const host: HostState = { comments: [], statuses: [], fault: null, app: null };
   let next = 1;
   const server = await startReceiver((received, response) => {
     // With a response that goes nowhere, the request is still carried out.
     const act = () => route(host, received, { writeHead: () => ({ end: () => undefined }) } as unknown as ServerResponse);
     if (host.fault?.(received, response, act) === true) return;
     route(host, received, response);
-  });
+  }, closeAfter);
   return {
     ...{ host, url: server.url, requests: server.requests },
     /** A comment that somebody else or an earlier controller wrote. */
@@ -29,7 +30,7 @@ async function startHost(route: (host: HostState, received: Received, response: 
     writes: () => server.requests.filter(({ method }) => method !== 'GET').map(({ method, path }) => `${method} ${path}`),
   };
 }
-type HostState = { comments: HostComment[]; statuses: HostStatus[]; fault: Fault | null };
+type HostState = { comments: HostComment[]; statuses: HostStatus[]; fault: Fault | null; app: HostApp | null };
 
 const pageOf = <T>(items: T[], url: URL): T[] => {
   const size = Number(url.searchParams.get('per_page') ?? '30');
@@ -38,11 +39,32 @@ const pageOf = <T>(items: T[], url: URL): T[] => {
 };
 const idOf = (host: HostState): number => Math.max(0, ...host.comments.map(({ id }) => id)) + 1;
 
+/** An app: its id, its public key in PEM, and the token that its installation gets now. */
+export type HostApp = { id: string; publicKey: string; token: string };
+const appUser: Author = { id: 99, type: 'Bot', login: 'cairn-reports[bot]' };
+
+/** https://docs.github.com/rest/apps/apps: the calls of an app, which signs in with a token that it signs itself. */
+function answerOfApp({ app }: HostState, { path, headers, body }: Received): [status: number, body: object] {
+  const [signed = '', signature = ''] = /^Bearer (.+)\.([^.]+)$/.exec(headers.authorization ?? '')?.slice(1) ?? [];
+  const claims = signed === '' ? null : JSON.parse(Buffer.from(signed.split('.')[1] ?? '', 'base64url').toString());
+  const isSigned = app !== null && verify('RSA-SHA256', Buffer.from(signed), app.publicKey, Buffer.from(signature, 'base64url'));
+  if (!isSigned || claims.iss !== app.id || claims.exp - claims.iat > 660)
+    return [401, { message: 'A JSON web token could not be decoded' }];
+  if (path === '/repos/org/landmarks/installation') return [200, { id: 4711, app_slug: 'cairn-reports' }];
+  const isToken = path === '/app/installations/4711/access_tokens' && JSON.parse(body).repositories?.join() === 'landmarks';
+  if (!isToken) return [404, { message: 'Not Found' }];
+  return [201, { token: app.token, expires_at: new Date(claims.iat * 1000 + 3_660_000).toISOString() }];
+}
+
 /** https://docs.github.com/rest/commits/statuses, https://docs.github.com/rest/issues/comments */
-export const startGitHub = (token: string) =>
+export const startGitHub = (token: string, closeAfter?: CloseAfter) =>
   startHost((host, { method, path, headers, body }, response) => {
     const url = new URL(path, 'http://host');
-    if (headers.authorization !== `Bearer ${token}`) return answerJson(response, 401, { message: 'Bad credentials' });
+    if (path.startsWith('/app/') || path.endsWith('/installation'))
+      return answerJson(response, ...answerOfApp(host, { method, path, headers, body }));
+    const isApp = host.app !== null && headers.authorization === `Bearer ${host.app.token}`;
+    if (!isApp && headers.authorization !== `Bearer ${token}`) return answerJson(response, 401, { message: 'Bad credentials' });
+    if (isApp && path === '/user') return answerJson(response, 403, { message: 'Resource not accessible by integration' });
     if (path === '/user') return answerJson(response, 200, bot);
     const commit = /^\/repos\/org\/landmarks\/statuses\/(\w+)$/.exec(url.pathname)?.[1];
     if (commit !== undefined) {
@@ -57,7 +79,7 @@ export const startGitHub = (token: string) =>
       return answerJson(response, 200, pageOf(found, url));
     }
     if (pullRequest > 0) {
-      const comment = { id: idOf(host), pullRequest, body: JSON.parse(body).body, user: bot };
+      const comment = { id: idOf(host), pullRequest, body: JSON.parse(body).body, user: isApp ? appUser : bot };
       host.comments.push(comment);
       return answerJson(response, 201, comment);
     }
@@ -71,10 +93,10 @@ export const startGitHub = (token: string) =>
     }
     comment.body = JSON.parse(body).body;
     answerJson(response, 200, comment);
-  });
+  }, closeAfter);
 
 /** https://docs.gitlab.com/api/commits, https://docs.gitlab.com/api/notes */
-export const startGitLab = (token: string) =>
+export const startGitLab = (token: string, closeAfter?: CloseAfter) =>
   startHost((host, { method, path, headers, body }, response) => {
     const url = new URL(path, 'http://host');
     const base = '/api/v4/projects/group%2Fsub%2Flandmarks';
@@ -130,4 +152,4 @@ export const startGitLab = (token: string) =>
     }
     comment.body = JSON.parse(body).body;
     answerJson(response, 200, noteOf(comment));
-  });
+  }, closeAfter);

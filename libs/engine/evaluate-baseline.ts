@@ -1,0 +1,45 @@
+import { CairnError, type RunState, recipe as recipeSchema, submitRequest } from '@cairn/contract';
+import { baselineRecipe, expandRecipe } from '@cairn/domain';
+import { states } from './columns.ts';
+import type { Actor, BaselineOnRun, EngineContext } from './engine.ts';
+import { evaluationStepOf } from './run-gate.ts';
+import { submitRun } from './submit.ts';
+
+/**
+ * Starts the run that scores a version on the data of another run, so that a gate can compare both. Asking again gives the same run.
+ *
+ * @throws CairnError `not_found`; `invalid_request` where the run's evaluation is not that of one model; what a submission throws
+ */
+export async function evaluateBaseline(
+  ctx: EngineContext,
+  { runId, model, version }: BaselineOnRun,
+  actor: Actor,
+): Promise<{ runId: string; created: boolean }> {
+  const { projectId } = actor;
+  const run = await ctx.prisma.run.findFirst({
+    where: { id: runId, projectId },
+    select: { name: true, recipe: true, labels: true, priority: true, dataset: { select: { name: true, version: true } } },
+  });
+  if (run === null) throw new CairnError('not_found', `run ${runId} not found`);
+  const { name, labels, priority, dataset } = run;
+  const recipe = recipeSchema.parse(run.recipe);
+  const registered = `${model}@${version}`;
+  const baseline = baselineRecipe(recipe, evaluationStepOf(expandRecipe(recipe)) ?? '', registered);
+  if (baseline === null)
+    throw new CairnError('invalid_request', `${registered} cannot be evaluated as ${name} was: it evaluates more than one model`, {
+      details: { remedy: 'Evaluate it with a recipe that names it as `registered`, and compare both evaluations by their names.' },
+    });
+  const request = submitRequest.parse({ recipe: baseline, dataset: `${dataset.name}@${dataset.version}`, labels, priority });
+  return submitRun(ctx, request, actor, `gate:${runId}:${registered}`, { kind: 'gate', run: name, model, version });
+}
+
+/** {@link evaluateBaseline} for a gate that is due, and how far that run is. */
+export async function awaitBaseline(
+  ctx: EngineContext,
+  wanted: BaselineOnRun,
+  actor: Actor,
+): Promise<{ id: string; name: string; state: RunState; cause: string | null }> {
+  const { runId } = await evaluateBaseline(ctx, wanted, actor);
+  const { id, name, state, cause } = await ctx.prisma.run.findUniqueOrThrow({ where: { id: runId } });
+  return { id, name, state: states.run.parse(state), cause };
+}
