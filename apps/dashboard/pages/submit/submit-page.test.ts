@@ -97,7 +97,7 @@ test('a stage is trained on from the checkpoint of another run, or of a register
   await page.getByRole('list', { name: 'Models' }).getByRole('link', { name: 'toy@' }).waitFor();
   await page.getByRole('list', { name: 'Runs' }).getByRole('link', { name: 'trained' }).waitFor();
   await page.getByRole('list', { name: 'Models' }).getByRole('link', { name: 'toy@' }).click();
-  await page.getByText('Trains on from the stage second of the run').first().waitFor();
+  await page.getByRole('paragraph').filter({ hasText: 'Trains on from the stage second of the run' }).waitFor();
 
   await page.goto(`/runs/${runId}?step=first`);
   await page.getByRole('link', { name: 'Train on from here' }).click();
