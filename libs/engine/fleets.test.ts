@@ -252,6 +252,7 @@ describe('an extraction goes on from', () => {
 
   test('nothing where nothing was rejected, which is an error', async () => {
     const runId = await harness.submit();
+    await harness.playAll(runId);
     await expect(harness.engine.retryRun(runId, ada, null, { rejected: true })).rejects.toMatchObject({
       code: 'wrong_state',
       message: expect.stringContaining('no extraction of run'),
