@@ -83,26 +83,3 @@ test('a run is submitted again with a change: it shows what it runs again, a ste
   await viewer.getByText('Your role may not submit runs').waitFor();
   expect(await viewer.getByRole('button', { name: 'Submit' }).count()).toBe(0);
 });
-
-test('a stage is trained on from the checkpoint of another run, or of a registered model', async () => {
-  const runId = await harness.submit({ name: 'trained', noReuse: true });
-  await harness.playAll(runId);
-  const page = await openPage('/submit?recipe=tiny&dataset=toy', { expected: [/status of 4\d\d/] });
-  await page.getByRole('button', { name: 'Train on from' }).click();
-  await page.getByRole('list', { name: 'Models' }).getByRole('link', { name: 'toy@' }).waitFor();
-  await page.getByRole('list', { name: 'Runs' }).getByRole('link', { name: 'trained' }).waitFor();
-  await page.getByRole('list', { name: 'Models' }).getByRole('link', { name: 'toy@' }).click();
-  await page.getByText('Trains on from the stage second of the run').first().waitFor();
-
-  await page.goto(`/runs/${runId}?step=first`);
-  await page.getByRole('link', { name: 'Train on from here' }).click();
-  await planOf(page, 'lists').getByText('Reused').waitFor();
-  await planOf(page, 'first').getByText('Runs').waitFor();
-  expect(await page.getByLabel('Recipe (YAML)').inputValue()).toMatch(new RegExp(`start:\\n +run: ${runId}\\n +step: first`));
-  await page.getByLabel('Name of the new run').fill('goes-on');
-  await page.getByRole('button', { name: 'Submit', exact: true }).click();
-  await page.getByRole('heading', { name: 'goes-on' }).waitFor();
-  const [made] = (await client.listRuns({ name: 'goes-on' })).items;
-  const { nodes } = await client.getRunLineage(made?.id ?? '');
-  expect(nodes.flatMap((node) => (node.type === 'step' ? [`${node.run.name}/${node.step}`] : [])).sort()).toContain('trained/first');
-});

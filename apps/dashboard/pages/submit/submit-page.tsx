@@ -11,14 +11,12 @@ import { useTitle } from '../../parts/title.ts';
 import { readYaml } from './recipe-text.ts';
 import classes from './submit.module.css';
 import { SubmitForm } from './submit-form.tsx';
-import { trainOnRecipe } from './train-on.ts';
-import { TrainOnChoice } from './train-on-choice.tsx';
 
 /** A run is put together here: from a recipe of the service, or from that of another run. */
 export function SubmitPage() {
   useTitle('Submit a run');
   const maySubmit = useMay('run.submit');
-  const { from, trainOn } = useSearch({ from: '/signed-in/submit' });
+  const { from } = useSearch({ from: '/signed-in/submit' });
   if (!maySubmit) {
     return (
       <>
@@ -27,7 +25,7 @@ export function SubmitPage() {
       </>
     );
   }
-  return from === undefined ? <FromRecipe /> : <FromRun runId={from} stage={trainOn ?? null} />;
+  return from === undefined ? <FromRecipe /> : <FromRun runId={from} />;
 }
 
 function FromRecipe() {
@@ -58,12 +56,7 @@ function FromRecipe() {
             value: recipe.data.recipe,
             run: null,
           }}
-          choice={
-            <>
-              <RecipeChoice value={name} names={recipes.data?.items.map((one) => one.name) ?? []} />
-              <TrainOnChoice />
-            </>
-          }
+          choice={<RecipeChoice value={name} names={recipes.data?.items.map((one) => one.name) ?? []} />}
           description={recipe.data.recipe.description}
         />
       )}
@@ -71,8 +64,7 @@ function FromRecipe() {
   );
 }
 
-/** `stage`: the one whose result is trained on from, '' for the last; null submits the whole run again. */
-function FromRun({ runId, stage }: { runId: string; stage: string | null }) {
+function FromRun({ runId }: { runId: string }) {
   const { client } = useServices();
   const run = useQuery({ queryKey: keys.run(runId), queryFn: ({ signal }) => client.getRun(runId, { signal }) });
   if (run.data === undefined) {
@@ -83,32 +75,6 @@ function FromRun({ runId, stage }: { runId: string; stage: string | null }) {
     );
   }
   const { recipeYaml: yaml, name, dataset, priority, given } = run.data;
-  const link = (
-    <Link to="/runs/$runId" params={{ runId }}>
-      {name}
-    </Link>
-  );
-  if (stage !== null) {
-    const continued = trainOnRecipe(run.data, stage);
-    if (continued === null) {
-      return (
-        <Heading end={null}>
-          <p>
-            The run {link} has no {stage === '' ? 'training stage' : `stage ${stage}`} to train on from.
-          </p>
-        </Heading>
-      );
-    }
-    const base = { recipe: continued, yaml: stringify(continued), value: continued };
-    return (
-      <SubmitForm
-        key={`${runId} ${stage}`}
-        base={{ ...base, run: { id: runId, name, dataset, priority, until: null } }}
-        choice={<span>training on from {link}</span>}
-        description={continued.description}
-      />
-    );
-  }
   const read = readYaml(yaml);
   const parsed = recipeSchema.safeParse('value' in read ? read.value : null);
   // A recipe of another release may not be one of this release: then it is submitted as it is written, and the form says what is wrong.
@@ -123,7 +89,14 @@ function FromRun({ runId, stage }: { runId: string; stage: string | null }) {
         value,
         run: { id: runId, name, dataset, priority, until: given?.until ?? null },
       }}
-      choice={<span>from the run {link}</span>}
+      choice={
+        <span>
+          from the run{' '}
+          <Link to="/runs/$runId" params={{ runId }}>
+            {name}
+          </Link>
+        </span>
+      }
       description=""
     />
   );
