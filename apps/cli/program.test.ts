@@ -223,7 +223,7 @@ old-run   failed      0/1                68.3 %         2.5   mini     mini@1   
     expect(out.trim().split('\n')).toHaveLength(4);
     expect(err).toContain('--limit 15');
     expect(String(api.requests[0]?.query)).toBe(
-      'limit=3&sort=-mapAt100&q=night&state=failed&state=cancelled&recipe=mini&createdAfter=2027-01-31T00%3A00%3A00Z',
+      'sort=-mapAt100&limit=3&q=night&state=failed&state=cancelled&recipe=mini&createdAfter=2027-01-31T00%3A00%3A00Z',
     );
     expect((await cairn('runs --state dancing')).code).toBe(2);
   });

@@ -192,7 +192,9 @@ async function isBaselineEvaluated(ctx: ControllerParts['ctx'], due: DueJudgemen
   if (state === 'succeeded') return true;
   if (isEndedRun(state)) {
     const what = `${state === 'failed' ? 'failed' : 'was cancelled'}${cause === null ? '' : ` (${cause})`}`;
-    throw new CairnError('not_comparable', `${called} was to be evaluated on the same data by ${name}, which ${what}`);
+    throw new CairnError('not_comparable', `${called} was to be evaluated on the same data by ${name}, which ${what}`, {
+      details: { remedy: `Retry that run with \`cairn retry ${name}\`; then judge this one again with \`cairn gate\`.` },
+    });
   }
   await gateDelayed(ctx, due, `${called} is evaluated on the same data first, by ${name}`);
   return false;

@@ -1,8 +1,8 @@
 import { CairnError, featuresDetails, isDoneStep } from '@cairn/contract';
 import { audit } from './audit.ts';
 import { whyHeld } from './budgets.ts';
-import { rereadRejected } from './earlier-features.ts';
-import type { Actor, EngineContext } from './engine.ts';
+import { keepRereading, rereadRejected } from './earlier-features.ts';
+import type { Actor, EngineContext, RetryOptions } from './engine.ts';
 import { lockGiven } from './external-inputs.ts';
 import { changeRun, changeStep, emit, type RunWork, requireAction, type WorkStep } from './run-work.ts';
 import { moveRun } from './settle.ts';
@@ -21,11 +21,6 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
     await audit(run.tx, actor, { action: 'run.cancel', target: run.id, before, after: { state: run.state }, details: { reason } });
   });
 }
-
-export type RetryOptions = {
-  /** Extractions that rejected images also run again, and read only these. */
-  rejected?: boolean;
-};
 
 /**
  * Reopens an ended run: every failed or cancelled step and every one whose result was given up, and with `from` also that step and all
@@ -64,6 +59,7 @@ export async function retryRun(
     const held = await whyHeld(run.tx, run);
     const before = { state: run.state, steps: Object.fromEntries(reset.map(({ name, state }) => [name, state])) };
     for (const step of extractions) await rereadRejected(run, step);
+    for (const step of reset) if (!again.has(step.name)) await keepRereading(run, step);
     for (const step of reset) block(run, step);
     // The lock of the group comes first, so that a run that its budget holds does not enter it.
     const entry = key === null || held !== null ? null : await placeInGroup(run.tx, key);

@@ -1,4 +1,4 @@
-import type { AttemptSpecOf } from '@cairn/contract';
+import { type AttemptSpecOf, isDoneStep } from '@cairn/contract';
 import { Prisma, type PrismaClient } from '@cairn/db';
 import { type MemoParts, mayReuse } from '@cairn/domain';
 import { z } from 'zod';
@@ -54,6 +54,14 @@ async function findSet(run: RunWork, { kind, version, settings, inputs }: MemoPa
 export async function rereadRejected(run: RunWork, step: WorkStep): Promise<void> {
   const column = { artifactId: step.artifact?.id ?? '', keepsRejected: false, generation: step.generation + 1 };
   await run.tx.step.update({ where: { id: step.id }, data: { earlier: toJson(column) }, select: { id: true } });
+}
+
+/** Lets the next generation of an extraction that was to read rejected images again, and did not succeed, do that. */
+export async function keepRereading(run: RunWork, { id, state, generation }: WorkStep): Promise<void> {
+  if (isDoneStep(state)) return;
+  await run.tx.$executeRaw`
+    update step set earlier = jsonb_set(earlier, '{generation}', to_jsonb(${generation + 1}::int))
+     where id = ${id} and earlier->>'keepsRejected' = 'false' and (earlier->>'generation')::int = ${generation}`;
 }
 
 /** The earlier set of a step as its attempts get it; null where there is none, or it or its list is gone. */

@@ -32,7 +32,6 @@ import type {
 import type { PrismaClient } from '@cairn/db';
 import type { Logger, SecretKeys } from '@cairn/runtime';
 import type { z } from 'zod';
-import type { RetryOptions } from './cancel-and-retry.ts';
 import type { BuiltinRecipe } from './recipes.ts';
 import type { BoundTrigger, MayManage, RefusedDelivery, SignedDelivery } from './triggers/bound-trigger.ts';
 
@@ -52,8 +51,19 @@ export type NewDataset = {
   files: DatasetFiles;
 };
 
+export type RetryOptions = {
+  /** Extractions that rejected images also run again, and read only these. */
+  rejected?: boolean;
+};
+
 /** A version of a model, and the run on whose data it is to be scored. */
-export type BaselineOnRun = { runId: string; model: string; version: number };
+export type BaselineOnRun = {
+  runId: string;
+  /** The evaluation of the run; by default the one that its gate is about. */
+  step?: string | null;
+  model: string;
+  version: number;
+};
 
 /** An alias of a model. */
 export type AliasName = { model: string; alias: string };

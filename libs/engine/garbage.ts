@@ -196,6 +196,8 @@ function unreferred(projectId: string, before: Date, retiring: readonly string[]
        and not exists (select 1 from step s where s.artifact_id = a.id and (s.run_id <> all(${ids}) or a.kind in ${listOfStates(keptKinds)}))
        and not exists (select 1 from step s join run r on r.id = s.run_id and r.retired_at is null and r.id <> all(${ids})
                         where s.given @> jsonb_build_array(jsonb_build_object('artifactId', a.id)))
+       and not exists (select 1 from step s join run r on r.id = s.run_id and r.retired_at is null and r.id <> all(${ids})
+                        where s.earlier->>'artifactId' = a.id and s.state in ('blocked', 'ready', 'active'))
        and not exists (select 1 from weights w where w.artifact_id = a.id)
        and not exists (select 1 from model m where m.removed_at is null and m.run_id <> all(${ids}) and text_values(m.artifacts) @> array[a.id])`;
 }

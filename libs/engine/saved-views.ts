@@ -46,7 +46,7 @@ export async function removeView({ prisma }: EngineContext, { owner, name }: { o
   const { projectId } = actor;
   await inTransaction(prisma, async (tx) => {
     const where = { projectId, owner, name };
-    const found = await tx.savedView.findFirst({ where });
+    const found = await tx.savedView.findFirst({ where: { ...where, ...(owner === actor.name ? {} : { isShared: true }) } });
     if (found === null) throw new CairnError('not_found', `${owner} has no view ${name}; list the views with \`cairn view list\``);
     await tx.savedView.deleteMany({ where });
     const before = { page: found.page, query: found.query, isShared: found.isShared };

@@ -1,12 +1,15 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { partFile } from '@cairn/contract';
 import { imagePath } from '@cairn/dataset';
 import type { PrismaClient } from '@cairn/db';
 import { evaluateNeighbours, galleryOf, openParquet, writeNeighbours } from '@cairn/retrieval';
 import { sha256File } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import { plainPng } from './plain-png.ts';
+
+export { imagePath };
 
 export type SearchedQuery = { id: string; truths: readonly string[]; found: readonly string[] };
 
@@ -80,5 +83,27 @@ export async function drawImages(root: string, split: 'index' | 'test' | 'train'
     await mkdir(dirname(path), { recursive: true });
     const hue = (at * 47) % 200;
     await writeFile(path, plainPng({ width: at % 3 === 0 ? 90 : 120, height: 90, colour: [55 + hue, 120, 255 - hue] }));
+  }
+}
+
+/** Stores the file of rejected images of an attempt's first shard, as its worker does. */
+export async function storeRejected(
+  store: ObjectStore,
+  attempt: string,
+  images: readonly (readonly [id: string, path: string, reason: string])[],
+) {
+  const folder = await mkdtemp(join(tmpdir(), 'cairn-rejected-'));
+  const parquet = await openParquet();
+  try {
+    const path = join(folder, 'rejected.parquet');
+    await parquet.write({ path, columns: { image_id: 'text', path: 'text', reason: 'text' }, rows: images });
+    const name = partFile('rejected', 0);
+    const key = `staging/${attempt}/${name}`;
+    const bytes = await readFile(path);
+    await store.put(key, bytes);
+    return { name, key, bytes: bytes.length, sha256: await sha256File(path) };
+  } finally {
+    await parquet.close();
+    await rm(folder, { recursive: true });
   }
 }

@@ -1,5 +1,5 @@
 import type { Hint } from '@cairn/contract';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openTestApi } from '../testing/test-api.ts';
 import { createHintCoalescer, type EventFeed } from './feed.ts';
 import { eventStream, type StreamOptions } from './stream.ts';
@@ -46,100 +46,104 @@ const countsOf = (piece: string): [string, number] => {
   return [ids[0] ?? '', ids.length];
 };
 
-beforeEach(() => {
-  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
-
-test('runs with long histories take turns, one page each', async () => {
-  const [one, two] = [await runWith(150), await runWith(250)];
-  const stream = open([one, two]);
-  expect((await stream.next()).value).toContain('retry:');
-  const pages: [string, number][] = [];
-  for (let page = 0; page < 5; page += 1) pages.push(countsOf((await stream.next()).value ?? ''));
-  expect(pages).toEqual([
-    [one, 100],
-    [two, 100],
-    [one, 50],
-    [two, 100],
-    [two, 50],
-  ]);
-  await stream.return();
-});
-
-test('a slow server disconnects nobody; a client that reads nothing is disconnected', async () => {
-  const runId = await runWith(1);
-  const onStall = vi.fn();
-  const slow = Promise.withResolvers<void>();
-  const stream = open([runId], {
-    onStall,
-    reads: async (_key, read) => {
-      await slow.promise;
-      return read();
-    },
+describe('a stream', () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   });
-  await stream.next();
-  const event = stream.next();
-  await vi.advanceTimersByTimeAsync(10 * heartbeatMs);
-  expect(onStall).not.toHaveBeenCalled();
-  slow.resolve();
-  expect((await event).value).toContain('"message":"line"');
-  // Offered, but the next one is never requested.
-  await vi.advanceTimersByTimeAsync(heartbeatMs);
-  expect(onStall).not.toHaveBeenCalled();
-  await vi.advanceTimersByTimeAsync(heartbeatMs);
-  expect(onStall).toHaveBeenCalledTimes(1);
-  await stream.return();
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test('runs with long histories take turns, one page each', async () => {
+    const [one, two] = [await runWith(150), await runWith(250)];
+    const stream = open([one, two]);
+    expect((await stream.next()).value).toContain('retry:');
+    const pages: [string, number][] = [];
+    for (let page = 0; page < 5; page += 1) pages.push(countsOf((await stream.next()).value ?? ''));
+    expect(pages).toEqual([
+      [one, 100],
+      [two, 100],
+      [one, 50],
+      [two, 100],
+      [two, 50],
+    ]);
+    await stream.return();
+  });
+
+  test('a slow server disconnects nobody; a client that reads nothing is disconnected', async () => {
+    const runId = await runWith(1);
+    const onStall = vi.fn();
+    const slow = Promise.withResolvers<void>();
+    const stream = open([runId], {
+      onStall,
+      reads: async (_key, read) => {
+        await slow.promise;
+        return read();
+      },
+    });
+    await stream.next();
+    const event = stream.next();
+    await vi.advanceTimersByTimeAsync(10 * heartbeatMs);
+    expect(onStall).not.toHaveBeenCalled();
+    slow.resolve();
+    expect((await event).value).toContain('"message":"line"');
+    // Offered, but the next one is never requested.
+    await vi.advanceTimersByTimeAsync(heartbeatMs);
+    expect(onStall).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(heartbeatMs);
+    expect(onStall).toHaveBeenCalledTimes(1);
+    await stream.return();
+  });
 });
 
-beforeEach(() => void vi.useFakeTimers());
+describe('hints', () => {
+  beforeEach(() => void vi.useFakeTimers());
 
-afterEach(() => void vi.useRealTimers());
+  afterEach(() => void vi.useRealTimers());
 
-function coalesce() {
-  const emitted: Hint[] = [];
-  const coalescer = createHintCoalescer(1_000, (hint) => emitted.push(hint));
-  return { emitted, ...coalescer };
-}
-
-const progress = (stepId: string): Hint => ({ topic: 'run:a', runId: 'a', stepId, what: 'progress' });
-
-test('the first hint is sent at once, later ones within the second as one at its end', () => {
-  const { emitted, push } = coalesce();
-  push(progress('1'));
-  expect(emitted).toHaveLength(1);
-  for (let n = 0; n < 50; n += 1) push(progress('1'));
-  vi.advanceTimersByTime(999);
-  expect(emitted).toHaveLength(1);
-  vi.advanceTimersByTime(1);
-  expect(emitted).toHaveLength(2);
-  vi.advanceTimersByTime(5_000);
-  expect(emitted).toHaveLength(2);
-});
-
-test('a stream of hints is sent once a second', () => {
-  const { emitted, push } = coalesce();
-  for (let ms = 0; ms < 10_000; ms += 100) {
-    push(progress('1'));
-    vi.advanceTimersByTime(100);
+  function coalesce() {
+    const emitted: Hint[] = [];
+    const coalescer = createHintCoalescer(1_000, (hint) => emitted.push(hint));
+    return { emitted, ...coalescer };
   }
-  expect(emitted.length).toBeGreaterThanOrEqual(10);
-  expect(emitted.length).toBeLessThanOrEqual(11);
-});
 
-test('steps and kinds do not wait for each other', () => {
-  const { emitted, push } = coalesce();
-  for (const hint of [progress('1'), progress('2'), { ...progress('1'), what: 'logs' as const }]) push(hint);
-  expect(emitted).toHaveLength(3);
-});
+  const progress = (stepId: string): Hint => ({ topic: 'run:a', runId: 'a', stepId, what: 'progress' });
 
-test('hints about several runs are merged into one without a run', () => {
-  const { emitted, push } = coalesce();
-  const run = (runId: string): Hint => ({ topic: 'runs', runId, what: 'run' });
-  for (const id of ['a', 'b', 'b']) push(run(id));
-  for (const id of ['c', 'd']) push(run(id));
-  vi.advanceTimersByTime(1_000);
-  expect(emitted).toEqual([run('a'), { topic: 'runs', what: 'run' }]);
+  test('the first hint is sent at once, later ones within the second as one at its end', () => {
+    const { emitted, push } = coalesce();
+    push(progress('1'));
+    expect(emitted).toHaveLength(1);
+    for (let n = 0; n < 50; n += 1) push(progress('1'));
+    vi.advanceTimersByTime(999);
+    expect(emitted).toHaveLength(1);
+    vi.advanceTimersByTime(1);
+    expect(emitted).toHaveLength(2);
+    vi.advanceTimersByTime(5_000);
+    expect(emitted).toHaveLength(2);
+  });
+
+  test('a stream of hints is sent once a second', () => {
+    const { emitted, push } = coalesce();
+    for (let ms = 0; ms < 10_000; ms += 100) {
+      push(progress('1'));
+      vi.advanceTimersByTime(100);
+    }
+    expect(emitted.length).toBeGreaterThanOrEqual(10);
+    expect(emitted.length).toBeLessThanOrEqual(11);
+  });
+
+  test('steps and kinds do not wait for each other', () => {
+    const { emitted, push } = coalesce();
+    for (const hint of [progress('1'), progress('2'), { ...progress('1'), what: 'logs' as const }]) push(hint);
+    expect(emitted).toHaveLength(3);
+  });
+
+  test('hints about several runs are merged into one without a run', () => {
+    const { emitted, push } = coalesce();
+    const run = (runId: string): Hint => ({ topic: 'runs', runId, what: 'run' });
+    for (const id of ['a', 'b', 'b']) push(run(id));
+    for (const id of ['c', 'd']) push(run(id));
+    vi.advanceTimersByTime(1_000);
+    expect(emitted).toEqual([run('a'), { topic: 'runs', what: 'run' }]);
+  });
 });

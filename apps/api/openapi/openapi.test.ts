@@ -29,6 +29,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'DELETE /v1/session',
     'DELETE /v1/tokens/{id}',
     'DELETE /v1/triggers/{name}',
+    'DELETE /v1/views/{name}',
     'DELETE /v1/webhooks/{name}',
     'DELETE /v1/weights/{name}',
     'GET /healthz',
@@ -95,6 +96,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/triggers',
     'GET /v1/triggers/{name}',
     'GET /v1/triggers/{name}/deliveries',
+    'GET /v1/views',
     'GET /v1/webhooks',
     'GET /v1/webhooks/{name}',
     'GET /v1/webhooks/{name}/deliveries',
@@ -108,6 +110,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'POST /v1/hooks/{trigger}',
     'POST /v1/models/{name}/aliases/{alias}/rollback',
     'POST /v1/runs',
+    'POST /v1/runs/{id}/annotate',
     'POST /v1/runs/{id}/cancel',
     'POST /v1/runs/{id}/gate',
     'POST /v1/runs/{id}/release',
@@ -132,6 +135,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'PUT /v1/models/{name}/aliases/{alias}',
     'PUT /v1/retention',
     'PUT /v1/runs/{id}/pin',
+    'PUT /v1/views/{name}',
     'PUT /v1/weights/{name}',
   ]);
 });

@@ -60,7 +60,7 @@ export function gateRoutes(app: App, { prisma, engine, admission }: ApiDeps, rea
       const { name, runId: madeBy } = found.view;
       if (madeBy === null) throw new CairnError('invalid_request', `No run made ${name}, so its data are not known`);
       const baseline = await baselineOf(prisma, { projectId, found, runId: madeBy }, gate);
-      const { runId, created } = await engine.evaluateBaseline({ runId: madeBy, ...baseline }, caller);
+      const { runId, created } = await engine.evaluateBaseline({ runId: madeBy, step: found.view.step, ...baseline }, caller);
       return reply
         .code(created ? 201 : 200)
         .header('location', `/v1/runs/${runId}`)

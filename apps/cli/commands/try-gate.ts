@@ -25,9 +25,12 @@ async function tryGate(session: Session, gate: string, of: string, options: Gate
     if (options.evaluateBaseline !== true || !isCairnError(error, 'not_comparable')) throw error;
     const run = await api.evaluateBaseline({ of, gate }, { signal });
     ui.note(`${run.name} evaluates the baseline on the same data.  ${ui.style.dim(run.id)}`);
-    const code = await waitForRun(session, api, run);
+    // With --json the judgement is the only document.
+    const code = await waitForRun({ ...session, ui: { ...ui, jsonLine: () => undefined } }, api, run);
     if (code !== exitCodes.ok.code)
-      throw new CairnError('not_comparable', `${run.name}, which was to evaluate the baseline, did not succeed`);
+      throw new CairnError('not_comparable', `${run.name}, which was to evaluate the baseline, did not succeed`, {
+        details: { remedy: `See why with \`cairn show ${run.name}\`, retry it with \`cairn retry ${run.name}\`, and ask again.` },
+      });
     return api.tryGate(question, { signal });
   });
   ui.json(judged);

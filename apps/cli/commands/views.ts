@@ -1,4 +1,4 @@
-import { CairnError, type SavedView, viewPage, viewRequest } from '@cairn/contract';
+import { CairnError, type SavedView, viewPage } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
@@ -54,7 +54,7 @@ async function save(
 /** The page and the query of an address; of a query alone, the page is `given`, by default `runs`. */
 function readAddress(text: string, given: SavedView['page'] = 'runs'): { page: SavedView['page']; query: string } {
   const [place = '', ...rest] = text.split('?');
-  if (rest.length === 0 && !URL.canParse(text) && !text.startsWith('/')) return { page: given, query: viewRequest.shape.query.parse(text) };
+  if (rest.length === 0 && !URL.canParse(text) && !text.startsWith('/')) return { page: given, query: String(new URLSearchParams(text)) };
   const name = place.split('/').at(-1);
   const page = viewPage.safeParse(name);
   if (!page.success) {
@@ -62,7 +62,7 @@ function readAddress(text: string, given: SavedView['page'] = 'runs'): { page: S
       details: { remedy: `Use that of one of these pages: ${viewPage.options.join(', ')}.` },
     });
   }
-  return { page: page.data, query: rest.join('?').split('#')[0] ?? '' };
+  return { page: page.data, query: String(new URLSearchParams(rest.join('?').split('#')[0])) };
 }
 
 async function remove({ ui, signal, client }: Session, name: string, { owner }: { owner?: string }): Promise<undefined> {

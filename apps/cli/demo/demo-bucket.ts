@@ -76,7 +76,10 @@ export async function startDemoBucket({
     for (const socket of seaweedSockets(ports)) await rm(socket, { force: true });
   };
   try {
-    await untilServing(`http://127.0.0.1:${ports['s3.port']}/`, { signal, hasEnded: () => server.exitCode !== null });
+    await untilServing(`http://127.0.0.1:${ports['s3.port']}/`, {
+      signal,
+      hasEnded: () => server.exitCode !== null || server.signalCode !== null,
+    });
   } catch (error) {
     await close();
     signal.throwIfAborted();

@@ -50,7 +50,12 @@ async function openBucket({ home, storage, images }: DemoOptions, { ui, env, sig
   for (const name of ['AWS_SESSION_TOKEN', 'AWS_PROFILE', 'AWS_ENDPOINT_URL']) delete env[name];
   Object.assign(env, bucket.env);
   // The first write creates it.
-  await openStore(bucket.url('')).put('ready', 'ready\n', { signal });
+  try {
+    await openStore(bucket.url('')).put('ready', 'ready\n', { signal });
+  } catch (error) {
+    await bucket.close();
+    throw error;
+  }
   ui.line(`S3 server with the bucket ${ui.style.bold('cairn-demo')} at ${ui.style.dim(bucket.url(''))}`);
   return bucket;
 }

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { CairnError, featureFolders, partFile } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
 import { type ObjectStore, readManifest } from '@cairn/storage';
-import type { FleetContext, Shard } from '../fleet/run-shards.ts';
+import type { Shard } from '../fleet/held-shards.ts';
+import type { FleetContext } from '../fleet/run-shards.ts';
 
 /** A feature set whose features are taken over where the images are the same. */
 export type EarlierSet = {

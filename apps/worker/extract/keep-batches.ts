@@ -1,7 +1,8 @@
 import { mkdir, open, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { journalFile } from '../child/messages.ts';
-import type { FleetContext, Shard } from '../fleet/run-shards.ts';
+import type { Shard } from '../fleet/held-shards.ts';
+import type { FleetContext } from '../fleet/run-shards.ts';
 
 /** Where the parts of a shard's journal are, below the prefix of an attempt: their names are the offsets of their bytes. */
 const partsOf = (prefix: string, set: number, index: number): string => `${prefix}partial/${set}/${String(index).padStart(5, '0')}`;

@@ -1,6 +1,8 @@
+import type { InternalClient } from '@cairn/client';
 import type { ShardClaim } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
-import type { FleetContext, Shard } from './run-shards.ts';
+
+export type Shard = NonNullable<ShardClaim['shard']>;
 
 /** A shard at one place. */
 export type HeldShard = {
@@ -26,7 +28,7 @@ export type HeldShards = ReturnType<typeof openShards>;
  * none is left to claim, an idle place also computes the slowest shard of another place, and the first of the two commits it.
  */
 export function openShards(
-  { client, stragglerMs = leastStragglerMs }: Pick<FleetContext, 'stragglerMs'> & { client: Pick<FleetContext['client'], 'claimShard'> },
+  { client, stragglerMs = leastStragglerMs }: { stragglerMs?: number; client: Pick<InternalClient, 'claimShard'> },
   halted: AbortSignal,
 ) {
   const held = new Map<number, Entry>();

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import type { InternalClient } from '@cairn/client';
-import { CairnError, type FinishRequest, isCairnError, type ShardClaim, type ShardCommit, type StoredFile } from '@cairn/contract';
+import { CairnError, type FinishRequest, isCairnError, type ShardCommit, type StoredFile } from '@cairn/contract';
 import { sleep, untilAborted } from '@cairn/runtime';
 import type { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
@@ -8,13 +8,14 @@ import { type UploadContext, uploadFile } from '../agent/stored-files.ts';
 import { type ChildJob, type ChildProgress, openedShards, type ShardAnswer } from '../child/messages.ts';
 import { type Child, type ChildContext, ChildEndedError, startChild } from '../child/start-child.ts';
 import { fleetProgress } from './fleet-progress.ts';
-import { type HeldShard, type HeldShards, openShards } from './held-shards.ts';
+import { type HeldShard, type HeldShards, openShards, type Shard } from './held-shards.ts';
 
 /** An attempt, or an extraction of this machine alone, whose client claims and commits without a control plane. */
 export type FleetContext = Pick<AttemptContext, 'stop' | 'log'> &
   ChildContext &
   UploadContext & {
-    client: FleetClient /** Time after which a slow shard is given to an idle place too, at the least. */;
+    client: FleetClient;
+    /** Time after which a slow shard is given to an idle place too, at the least. */
     stragglerMs?: number;
   };
 
@@ -22,8 +23,6 @@ export type FleetContext = Pick<AttemptContext, 'stop' | 'log'> &
 export type FleetClient = Pick<InternalClient, 'claimShard' | 'releaseShard'> & {
   commitShard(index: number, commits: readonly ShardCommit[]): Promise<void>;
 };
-
-export type Shard = NonNullable<ShardClaim['shard']>;
 
 /** Has the child of a place do a job; a new child is started if there is none. */
 export type AskChild = <T>(job: ChildJob, answer: z.ZodType<T>, onProgress?: (progress: ChildProgress) => void) => Promise<T>;

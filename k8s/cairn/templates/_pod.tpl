@@ -108,11 +108,7 @@ volumeMounts:
 {{- define "cairn.volumes" -}}
 volumes:
   - name: tmp
-    emptyDir:
-      {{- if .tmpSize }}
-      sizeLimit: {{ .tmpSize }}
-      {{- else }} {}
-      {{- end }}
+    emptyDir: {}
   {{- if .state }}
   - name: state
     emptyDir:

@@ -4,15 +4,16 @@ import { isoTime, readColumn } from './columns.ts';
 
 /** The views of an owner, and those that others share: its own first, each by name. */
 export async function listViews(db: Transaction, { projectId, owner }: { projectId: string; owner: string }): Promise<SavedView[]> {
-  const rows = await db.savedView.findMany({
-    where: { projectId, OR: [{ owner }, { isShared: true }] },
-    orderBy: [{ name: 'asc' }, { owner: 'asc' }],
-    take: maxListedViews,
+  const orderBy = [{ name: 'asc' as const }, { owner: 'asc' as const }];
+  const own = await db.savedView.findMany({ where: { projectId, owner }, orderBy, take: maxListedViews });
+  const others = await db.savedView.findMany({
+    where: { projectId, isShared: true, owner: { not: owner } },
+    orderBy,
+    take: maxListedViews - own.length,
   });
-  const views = rows.map(({ projectId: _, page, updatedAt, ...row }) => ({
+  return [...own, ...others].map(({ projectId: _, page, updatedAt, ...row }) => ({
     ...row,
     page: readColumn(viewPage, page, `view ${row.name} page`),
     updatedAt: isoTime(updatedAt),
   }));
-  return [...views.filter((view) => view.owner === owner), ...views.filter((view) => view.owner !== owner)];
 }

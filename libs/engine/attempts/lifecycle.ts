@@ -144,6 +144,8 @@ export async function endAttempt(
   changeAttempt(run, attempt, { state: to, endedAt: new Date(), ...(failure ? { failure } : {}), ...(result ? { result } : {}) });
   if (step.shardsTotal !== null) {
     const { leaseSeconds } = run.ctx.limits;
+    // In the order of a commit, which locks the attempt before its shard.
+    await run.tx.$executeRaw`select 1 from attempt where id = ${attempt.id} for update`;
     await freeShards(run.tx, { stepId: step.id, attemptId: attempt.id, index: null, leaseSeconds });
   }
   const brief = step.attempts.find((candidate) => candidate.id === attempt.id);

@@ -51,8 +51,9 @@ export async function report(ctx: EngineContext, attemptId: string, generation: 
       attempt,
       rest.filter((item) => item.type === 'log'),
     );
-    for (const [index, item] of rest.entries()) await applyItem(tx, attempt, item, request.seq * 512 + index);
+    // In the order of a commit, which locks the shard before the step.
     await tx.$executeRaw`update shard set lease_until = now() + make_interval(secs => ${ctx.limits.leaseSeconds}) where attempt_id = ${attemptId} and state = 'leased'`;
+    for (const [index, item] of rest.entries()) await applyItem(tx, attempt, item, request.seq * 512 + index);
     await hint(tx, attempt, rest);
     return true;
   };

@@ -27,8 +27,8 @@ const openRow = z.object({ ...asker, shard: claimedRow.nullable(), isOpen: z.boo
 /**
  * Leases the next shard to a worker that holds those in `holding`: first one that is already leased to its attempt, which does not count as
  * a new try (an answer was lost, or the worker restarted), then the first free one, then the slowest of another attempt. Every report renews
- * the leases; an expired lease goes to another attempt only when its holder has been silent while the api was up, so an outage of the api
- * takes no work away.
+ * the leases; an expired lease goes to another attempt only when its holder has ended, or has been silent while the api was up, so an outage
+ * of the api takes no work away.
  */
 export async function claimShard(
   ctx: EngineContext,
@@ -47,9 +47,9 @@ export async function claimShard(
            order by "index" limit 1 for update skip locked),
         free as (
           select step_id, "index", last_attempt_id as before from shard s
-           where step_id = (select step_id from taker) and not exists (select from own)
+           where step_id = (select step_id from taker) and not exists (select from own) and "index" <> all(${holding}::int[])
              and (state = 'pending' or (state = 'leased' and lease_until < now() and attempt_id <> (select id from taker)
-               and (select contact from attempt a where a.id = s.attempt_id) = 'silent'))
+               and (select contact = 'silent' or a.state not in ${liveAttempts} from attempt a where a.id = s.attempt_id)))
            order by "index" limit 1 for update of s skip locked),
         leased as (
           update shard s set state = 'leased', attempt_id = ${attemptId}, last_attempt_id = ${attemptId},
@@ -93,7 +93,8 @@ async function claimSlow(
         slow as (
           select s.step_id, s."index" from shard s join live on s.step_id = live.step_id, usual u
            where s.state = 'leased' and s."index" <> all(${holding}::int[]) and s.attempt_id <> live.id
-             and (s.backup_attempt_id = live.id or (s.backup_attempt_id is null and u.seconds is not null
+             and (s.backup_attempt_id = live.id or (u.seconds is not null
+               and not exists (select from attempt b where b.id = s.backup_attempt_id and b.state in ${liveAttempts})
                and s.leased_at < now() - make_interval(secs => greatest(${leastSlowSeconds}, ${slowFactor} * u.seconds))))
            order by (s.backup_attempt_id = live.id) is true desc, s.leased_at limit 1 for update of s skip locked),
         shared as (

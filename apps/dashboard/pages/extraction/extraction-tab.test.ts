@@ -1,11 +1,7 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { partFile } from '@cairn/contract';
-import { imagePath } from '@cairn/dataset/images';
-import { openParquet } from '@cairn/retrieval/scores';
-import { sha256File } from '@cairn/runtime';
 import { plainPng } from '@cairn/testing';
-import { drawImages } from '@cairn/testing/search-results';
+import { drawImages, imagePath, storeRejected } from '@cairn/testing/search-results';
 import { storeSearchableModel } from '@cairn/testing/searchable-model';
 import { expect, test, vi } from 'vitest';
 import { accessibilityFaults } from '../../testing/accessibility.ts';
@@ -95,19 +91,10 @@ test('a rejected image is shown with its reason, and where it cannot be shown, w
   for (const step of ['prepare', 'first', 'second', 'export']) await harness.play(runId, step);
   const [attempt = ''] = await harness.startAttempts(runId, 'extract_index');
   await harness.commitAll(attempt, 2);
-  const parquet = await openParquet();
-  const path = join(datasets, 'rejected.parquet');
-  const rows = [
+  const file = await storeRejected(store, attempt, [
     ['torn00', imagePath('index', 'torn00'), 'the file ends too early'],
     ['text00', imagePath('index', 'text00'), 'not a JPEG, PNG, WebP, GIF or TIFF file'],
-  ];
-  await parquet.write({ path, columns: { image_id: 'text', path: 'text', reason: 'text' }, rows });
-  await parquet.close();
-  const name = partFile('rejected', 0);
-  const key = `staging/${attempt}/${name}`;
-  const bytes = await readFile(path);
-  await store.put(key, bytes);
-  const file = { name, key, bytes: bytes.length, sha256: await sha256File(path) };
+  ]);
   const { id: stepId } = await harness.step(runId, 'extract_index');
   await prisma.shard.update({ where: { stepId_index: { stepId, index: 0 } }, data: { files: [file] } });
   await prisma.shard.updateMany({ where: { stepId, index: { gt: 0 } }, data: { rejected: 0 } });

@@ -70,10 +70,10 @@ export function RunNotes({ run }: { run: RunView }) {
             value={draft.text}
             onChange={(event) => setDraft({ ...draft, text: event.currentTarget.value })}
           />
-          {isCairnError(annotate.error, 'wrong_state') && run.note !== null && (
+          {isCairnError(annotate.error, 'wrong_state') && (
             <div>
               <strong>The note now:</strong>
-              <Note note={run.note} />
+              {run.note === null ? <p>It was removed.</p> : <Note note={run.note} />}
               <Button variant="default" size="compact-xs" onClick={() => setDraft({ ...draft, of: note })}>
                 I have taken it into account
               </Button>

@@ -51,7 +51,7 @@ function Run({ run }: TabProps) {
     <>
       <RunHeader run={run} isBrief={current !== 'steps'} />
       <FailureCards run={run} isBrief={current !== 'steps'} />
-      {current === 'steps' && <RunNotes run={run} />}
+      {current === 'steps' && <RunNotes key={run.id} run={run} />}
       {current === 'steps' && <Judgements run={run} />}
       <nav className={classes.tabs} aria-label="Parts of the run">
         {shown.map((tab) => (

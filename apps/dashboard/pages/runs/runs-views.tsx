@@ -61,7 +61,7 @@ export function RunsViews({ search }: { search: RunsSearch }) {
           Save this view …
         </Button>
       </Dropdown>
-      {asks && <SaveDialog query={query} taken={items} onClose={() => setAsks(false)} />}
+      {asks && <SaveDialog query={query} taken={views.data?.items ?? []} onClose={() => setAsks(false)} />}
     </>
   );
 }
@@ -79,11 +79,11 @@ function SaveDialog({ query, taken, onClose }: { query: string; taken: readonly 
       onClose();
     },
   });
-  const isTaken = taken.some((view) => view.owner === me?.tokenName && view.name === name.trim());
+  const replaced = taken.find((view) => view.owner === me?.tokenName && view.name === name.trim());
   return (
     <ConfirmDialog
       title="Save this view"
-      action={isTaken ? 'Replace the view' : 'Save'}
+      action={replaced === undefined ? 'Save' : replaced.page === 'runs' ? 'Replace the view' : `Replace the view of ${replaced.page}`}
       isBusy={save.isPending}
       error={save.error}
       onConfirm={() => save.mutate()}
