@@ -138,7 +138,7 @@ test('shards are claimed, committed and released at their own addresses', async 
     { status: 200, body: {} },
   ]);
   const worker = client([url]);
-  expect((await worker.claimShard({ holding: [3] })).shard).toEqual({ index: 4, from: 8, count: 2, tries: 1 });
+  expect((await worker.claimShard({ holding: [3] })).shard).toEqual({ index: 4, from: 8, count: 2, tries: 1, resumeFrom: null });
   await worker.commitShard(4, { rows: 2, rejected: 0, files: [], idsSha256: null, seconds: { read: 1, decode: 1, infer: 1, write: 1 } });
   await worker.releaseShard(5);
   expect(seen.map((call) => call.url.split('/att_x/')[1])).toEqual(['shards/claim', 'shards/4/commit', 'shards/5/release']);

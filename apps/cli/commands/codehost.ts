@@ -101,7 +101,7 @@ async function show(session: Session, name: string): Promise<undefined> {
   }
   ui.line(`${ui.style.bold(host.name)}  ${host.provider} at ${host.url}`);
   ui.line(`repositories  ${host.repositories.join(', ')}`);
-  if (host.appId !== null) ui.line(`reported to as  GitHub App ${host.appId}`);
+  if (host.appId !== null) ui.line(`reports as  GitHub App ${host.appId}`);
   await printDeliveries(ui, cli.now(), { limit: 10 }, (query) => api.eachReport(name, query, { signal }));
   return undefined;
 }

@@ -37,13 +37,13 @@ export function addRunCommands({ program, action }: Registrar): void {
   program
     .command('runs')
     .description('lists the runs with their progress, the best mAP@100 of their stages and evaluations, and GPU time, the newest first')
-    .option('-s, --search <text>', 'only runs with this text in their name, id, recipe or owner')
+    .option('-s, --search <text>', 'only runs with this text in their name, id, recipe, owner, tags or note')
     .addOption(new Option('--state <state...>', 'only runs in one of these states').choices(runState.options))
     .option('--recipe <name...>', 'only runs of one of these recipes')
     .option('--owner <name...>', 'only runs that one of these tokens submitted')
     .option('--label <key=value>', 'only runs with this label, such as team=search (repeatable: with all of them)', label)
     .option('--tag <tag>', 'only runs with this tag (repeatable: with all of them)', collect)
-    .option('--view <name>', 'the filters and the order of a saved view; the other options go before them')
+    .option('--view <name>', 'the filters and the order of a saved view; the other options take precedence')
     .option('--group <name>', 'only runs of this concurrency group')
     .option('--created-after <time>', 'only newer runs, such as 2027-01-31T00:00:00Z')
     .addOption(

@@ -68,10 +68,13 @@ export async function findSet(store: ObjectStore, prefix: string, identity: Alon
 }
 
 /** Whether the features of a complete set can be taken over: only the list differs, and the set has its images with their files. */
-export function isOfSameModel({ files, details }: Manifest, identity: AloneIdentity): boolean {
-  const same = (['model', 'preprocessing', 'imageSize', 'source'] as const).every((key) => details[key] === identity[key]);
-  return same && files.some(({ name }) => name === aloneImagesFile);
+export function isOfSameModel(manifest: Manifest, identity: AloneIdentity): boolean {
+  const same = (['model', 'preprocessing', 'imageSize', 'source'] as const).every((key) => manifest.details[key] === identity[key]);
+  return same && hasImages(manifest);
 }
+
+/** Whether a set has the list of its images with their files. */
+export const hasImages = ({ files }: Manifest): boolean => files.some(({ name }) => name === aloneImagesFile);
 
 /**
  * Says before hours of planning whether the set can be written.
@@ -105,6 +108,8 @@ export type Ledger = {
   images: number;
   commits: ReadonlyMap<number, ShardCommit>;
   commit(index: number, commit: ShardCommit): Promise<void>;
+  /** Lets a shard be extracted again. */
+  drop(index: number): Promise<void>;
 };
 
 /** The shards of a plan and what became of them: commits are objects. */
@@ -123,6 +128,10 @@ export async function openLedger(store: ObjectStore, prefix: string, plan: Alone
       await store.put(commitKey(prefix, index), canonicalJson(commit), { signal });
       commits.set(index, commit);
     },
+    async drop(index) {
+      await store.remove(commitKey(prefix, index), signal);
+      commits.delete(index);
+    },
   };
 }
 
@@ -131,15 +140,20 @@ export function claimsOf(ledgers: readonly Ledger[], resumeFrom: string): { clie
   const [{ shards, shardRows, images }] = ledgers as [Ledger];
   const tries = new Map<number, number>();
   const claimed = new Set<number>();
-  const setsOf = (index: number): number[] => ledgers.flatMap(({ commits }, set) => (commits.has(index) ? [] : [set]));
+  /** The sets that lack a shard. */
+  const lacking = (index: number): number[] => ledgers.flatMap(({ commits }, set) => (commits.has(index) ? [] : [set]));
+  /** What was lacking when a shard was claimed: answers are for these sets, whatever was committed in between. */
+  const wanted = new Map<number, number[]>();
+  const setsOf = (index: number): number[] => wanted.get(index) ?? lacking(index);
   return {
     setsOf,
     client: {
       async claimShard() {
-        const open = Array.from({ length: shards }, (_, index) => index).filter((index) => setsOf(index).length > 0);
+        const open = Array.from({ length: shards }, (_, index) => index).filter((index) => lacking(index).length > 0);
         const index = open.find((one) => !claimed.has(one));
         if (index === undefined) return { shard: null, done: open.length === 0, retryAfterSeconds: 1 };
         claimed.add(index);
+        wanted.set(index, lacking(index));
         tries.set(index, (tries.get(index) ?? 0) + 1);
         const from = index * shardRows;
         const shard = { index, from, count: Math.min(shardRows, images - from), tries: tries.get(index) ?? 1, resumeFrom };
@@ -151,9 +165,11 @@ export function claimsOf(ledgers: readonly Ledger[], resumeFrom: string): { clie
           if (commit !== undefined) await ledgers[set]?.commit(index, commit);
         }
         claimed.delete(index);
+        wanted.delete(index);
       },
       async releaseShard(index) {
         claimed.delete(index);
+        wanted.delete(index);
       },
     },
   };

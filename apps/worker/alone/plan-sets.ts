@@ -5,7 +5,7 @@ import { sha256File, sha256Json } from '@cairn/runtime';
 import { type ObjectStore, openStore, readManifest } from '@cairn/storage';
 import { type EarlierSet, openEarlierSet } from '../extract/earlier-set.ts';
 import type { FleetContext } from '../fleet/run-shards.ts';
-import { type FoundSet, isOfSameModel, type Ledger, planListKey, removeParts, storePlan } from './open-ledger.ts';
+import { type FoundSet, hasImages, isOfSameModel, type Ledger, planListKey, removeParts, storePlan } from './open-ledger.ts';
 
 /** A set that the job asks for, and what is at its place. */
 export type WantedSet = { model: string; prefix: string; identity: AloneIdentity; found: FoundSet };
@@ -37,6 +37,12 @@ export async function planSets(sets: readonly WantedSet[], job: AloneJob, planni
   for (const [number, { prefix, identity, found }] of sets.entries()) {
     const isFresh = found.state !== 'unfinished';
     const retriesRejected = isFresh ? job.retryRejected : found.plan.retriesRejected;
+    if (job.retryRejected && !retriesRejected)
+      reporter.report({
+        type: 'note',
+        level: 'warning',
+        message: `The set in ${prefix} is completed first; run the command again to read its rejected images`,
+      });
     const from = await goesOnFrom({ prefix, identity, found }, job, store, signal);
     const folder = join(workDir, `earlier-${number}`);
     let earlier: GoesOnFrom | null = null;
@@ -96,7 +102,9 @@ async function goesOnFrom(
   store: ObjectStore,
   signal: AbortSignal,
 ): Promise<{ store: ObjectStore; prefix: string } | null> {
-  if (found.state === 'complete' || found.state === 'other list') return { store, prefix };
+  if (found.state === 'other list') return { store, prefix };
+  // A set of an earlier release does not say which files its features are of: all of it is extracted.
+  if (found.state === 'complete') return hasImages(found.manifest) ? { store, prefix } : null;
   if (found.state === 'unfinished' && found.before !== null) return { store, prefix };
   if (reuse === null) return null;
   const from = { store: openStore(reuse.store), prefix: reuse.prefix };
@@ -105,6 +113,10 @@ async function goesOnFrom(
     throw new CairnError('missing_file', `--reuse: ${from.store.url} has no complete feature set in ${from.prefix}`, { cause: error });
   });
   if (isOfSameModel(manifest, identity)) return from;
+  if (!hasImages(manifest)) {
+    const message = `--reuse: the set in ${from.prefix} has no ${aloneImagesFile}, as those of runs and earlier releases: its features cannot be taken over`;
+    throw new CairnError('model_mismatch', message, { details: { prefix: from.prefix } });
+  }
   const message =
     `--reuse: the set in ${from.prefix} is of the model ${String(manifest.details.model)}, not ${identity.model}, or of another ` +
     'preprocessing or source; its features cannot be taken over';

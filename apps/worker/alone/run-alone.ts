@@ -12,11 +12,12 @@ import {
   aloneJob,
   aloneSetDetails,
   CairnError,
+  isCairnError,
   manifestName,
   protocol,
 } from '@cairn/contract';
 import { createLogger, sha256, sha256File, sha256Json } from '@cairn/runtime';
-import { commitArtifact, type ObjectStore, openStore } from '@cairn/storage';
+import { type ArtifactCommit, commitArtifact, faultyParts, type ObjectStore, openStore } from '@cairn/storage';
 import { failureOf } from '../agent/failure.ts';
 import { createStop, type Stop } from '../agent/stop.ts';
 import { openedShards } from '../child/messages.ts';
@@ -262,7 +263,7 @@ async function finishSet(job: AloneJob, { store, prefix, plan, ledger, resumed, 
   };
   const counts = { images: plan.images, rows, rejected, shards: ledger.shards, idsSha256 };
   await store.remove(`${prefix}/${manifestName}`, signal);
-  const manifest = await commitArtifact(store, {
+  const commit: ArtifactCommit = {
     prefix,
     files: files.map(({ name, key, bytes, sha256: digest }) => ({ name, from: key, bytes, sha256: digest })),
     manifest: {
@@ -284,7 +285,17 @@ async function finishSet(job: AloneJob, { store, prefix, plan, ledger, resumed, 
     },
     keeps: partsFolder(prefix),
     signal,
-  });
+  };
+  const manifest = await commitArtifact(store, commit).catch((error: unknown) => extractAgain(ledger, error));
   await removeParts(store, prefix, signal);
   return { ...counts, digest: manifest.digest, resumed, seconds };
+}
+
+/** Files of the set are missing or damaged: their shards are extracted by the next run of the same command. */
+async function extractAgain(ledger: Ledger, error: unknown): Promise<never> {
+  const names = isCairnError(error) ? faultyParts.safeParse(error.details).data?.names : undefined;
+  if (names === undefined) throw error;
+  for (const [index, { files }] of [...ledger.commits]) if (files.some(({ name }) => names.includes(name))) await ledger.drop(index);
+  const message = `${names.length} files of the set are missing or damaged, such as ${names[0]}: run the same command again, which extracts their shards`;
+  throw new CairnError('corrupt_artifact', message, { details: { names }, cause: error });
 }

@@ -47,6 +47,8 @@ export const childJob = z.discriminatedUnion('kind', [
     decodeConcurrency: z.number().int(),
     /** The folder of what is kept of unfinished shards. */
     journals: z.string(),
+    /** Images that an earlier set rejected are read again: one whose file differs from the list stays rejected. */
+    retriesRejected: z.boolean().optional(),
   }),
   /**
    * Extracts a shard: `count` distinct images of the list starting with the `from`th; answered by {@link extractionAnswer}, with an answer for

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CairnError, isDatasetUrl } from '@cairn/contract';
+import { CairnError, isCairnError, isDatasetUrl } from '@cairn/contract';
 import type { KnownRow, ShardSet } from '@cairn/retrieval';
 import { type ChildJobOf, type ChildProgress, journalFile, type ShardAnswer, suspectFile } from '../child/messages.ts';
 
@@ -40,7 +40,8 @@ export function extractionJobs() {
         decoder,
         parquet,
         rows,
-        read: (row, signal) => images.read(row, signal),
+        read: (row, signal) =>
+          images.read(row, signal).catch((error: unknown) => Promise.reject(job.retriesRejected === true ? asRejected(error) : error)),
         batch,
         part: index,
         // A source waits for its storage longer than a folder for its disk.
@@ -61,6 +62,13 @@ export function extractionJobs() {
       return null;
     },
   };
+}
+
+/** A file that was repaired after its list was made is not what the list describes, so its image stays rejected. */
+function asRejected(error: unknown): unknown {
+  if (!isCairnError(error, 'dataset_changed')) return error;
+  const message = `${error.message}; register the dataset again to have it read`;
+  return new CairnError('missing_file', message, { details: { ...error.details, reason: 'changed' }, cause: error });
 }
 
 /** The sets of a shard, each with what it has of it: from an earlier set, from a child that ended, and what is rejected unread. */
@@ -96,7 +104,12 @@ async function openAll(job: ChildJobOf<'openExtraction'>) {
   const images = await openImageReader(job.imageRoot, job.datasetRoots);
   const parquet = await library.openParquet();
   const models: Awaited<ReturnType<typeof library.openModel>>[] = [];
-  for (const { modelPath } of job.sets) models.push(await library.openModel({ path: modelPath, device, threads, imageSize }));
+  for (const { modelPath } of job.sets) {
+    const model = await library.openModel({ path: modelPath, device, threads, imageSize });
+    if (model.imageSize !== null && model.imageSize !== imageSize)
+      throw new CairnError('model_mismatch', `The model ${modelPath} takes only images of side ${model.imageSize}, not ${imageSize}`);
+    models.push(model);
+  }
   return { job, models, batch: batchOf(job, models), decoder, parquet, images, library };
 }
 

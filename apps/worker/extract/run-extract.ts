@@ -129,6 +129,7 @@ async function openJob(context: ExtractContext, places: number): Promise<{ open:
     preprocessing: details.preprocessing,
     batch: spec.settings.batch,
     decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / places)),
+    retriesRejected: spec.earlier?.keepsRejected === false,
   };
   return { open, earlier: await earlierOf(context, listPath) };
 }

@@ -27,7 +27,8 @@ export const runScan: Runner<'scan'> = async (context) => {
     context: { ...context, client: fleetClientOf(context.client) },
     places,
     total: featuresDetails.safeParse(index.details).data?.rows ?? 0,
-    open: (device) => ({ ...open, device }),
+    // Two places may compute the same shard near the end.
+    open: (device, place) => ({ ...open, device, outDir: join(open.outDir, `place-${place}`) }),
     compute: async ({ shard: { index: part, from, count }, ask, onProgress }) => [
       await ask({ kind: 'scanShard', index: part, from, count }, shardAnswer, onProgress),
     ],

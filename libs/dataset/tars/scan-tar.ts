@@ -60,9 +60,15 @@ export function* tarScan(path: string, bytes: number): Generator<WantedBytes, Sc
     });
   for (;;) {
     const block = yield { at, length: blockBytes };
-    if (at === 0) refuseCompressed(block, path);
+    if (at === 0 && block.length < blockBytes) refuseCompressed(block, path);
     if (block.length < blockBytes) throw corrupt(`it has no end marker, ${bytes} bytes long`);
-    const header = parsed(() => tarHeader(block), corrupt);
+    const header = parsed(
+      () => tarHeader(block),
+      (why, cause) => {
+        if (at === 0) refuseCompressed(block, path);
+        return corrupt(why, cause);
+      },
+    );
     if (header === null) break;
     let offset = at + blockBytes;
     for (let isMore = header.hasMore; isMore; offset += blockBytes) {

@@ -191,14 +191,15 @@ describe('a shard goes on', () => {
       };
     };
     await expect(extractShard(await shardFrom(9))).rejects.toMatchObject({ code: 'storage_failed' });
-    expect((await openJournal(path, of)).known.size).toBe(8);
+    expect((await openJournal(path, of)).known.size).toBe(7);
     // The end of the last record is lost.
     const bytes = await readFile(path);
     await writeFile(path, bytes.subarray(0, -3));
-    expect((await openJournal(path, of)).known.size).toBe(4);
+    expect((await openJournal(path, of)).known.size).toBe(3);
     reads = [];
     expect(digestsOf(await extractShard(await shardFrom(11)))).toEqual(digestsOf(whole));
-    expect(reads).toEqual(['id4', 'id5', 'id6', 'id7', 'id8', 'id9', 'id10']);
+    // What was rejected is read again: the machine may have been at fault.
+    expect(reads).toEqual(['id2', 'id4', 'id5', 'id6', 'id7', 'id8', 'id9', 'id10']);
     expect((await openJournal(path, { ...of, extraction: 'another one' })).known.size).toBe(0);
     bytes[60] = (bytes[60] ?? 0) ^ 1;
     await writeFile(path, bytes);

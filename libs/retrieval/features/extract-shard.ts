@@ -218,15 +218,14 @@ async function openSet(set: ShardSet, { rows, part, parquet, batch, imageSize, s
     seconds.write += secondsSince(writing);
   }
 
-  /** Keeps what is new of a batch. */
+  /** Keeps the new features of a batch. Rejected images are read again: on a machine that failed, good images may be among them. */
   async function keep(outcomes: ReadonlyMap<string, Outcome>): Promise<void> {
     if (journal === undefined) return;
     const found = [...outcomes].filter(([imageId]) => !known?.has(imageId));
     const rowsOf = found.flatMap(([imageId, outcome]) => (outcome instanceof Float16Array ? [{ imageId, outcome }] : []));
     const features = new Float16Array(rowsOf.length * dim);
     for (const [row, { outcome }] of rowsOf.entries()) features.set(outcome, row * dim);
-    const reasons = found.flatMap(([imageId, outcome]) => ('reason' in outcome ? [{ imageId, reason: outcome.reason }] : []));
-    await journal.append({ imageIds: rowsOf.map(({ imageId }) => imageId), features, rejected: reasons });
+    await journal.append({ imageIds: rowsOf.map(({ imageId }) => imageId), features });
   }
 
   return {

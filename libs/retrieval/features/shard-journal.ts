@@ -9,19 +9,12 @@ import type { KnownRow } from './known-rows.ts';
 export type JournalOf = { extraction: string; part: number; dim: number };
 
 export type ShardJournal = {
-  /** Appends a finished batch: features (imageIds.length x dim) and rejected images. */
-  append(batch: {
-    imageIds: readonly string[];
-    features: Float16Array;
-    rejected: readonly { imageId: string; reason: string }[];
-  }): Promise<void>;
+  /** Appends the features of a finished batch (imageIds.length x dim). */
+  append(batch: { imageIds: readonly string[]; features: Float16Array }): Promise<void>;
   close(): Promise<void>;
 };
 
-const recordText = z.object({
-  imageIds: z.array(z.string()),
-  rejected: z.array(z.object({ imageId: z.string(), reason: z.string() })),
-});
+const recordText = z.object({ imageIds: z.array(z.string()) });
 const firstText = z.object({ extraction: z.string(), part: z.number().int(), dim: z.number().int() });
 
 /** Lengths of the text and of the features, and the SHA-256 of both. */
@@ -30,7 +23,7 @@ const valueBytes = 2;
 
 /**
  * The batches of a shard that is not complete, in the file `path`: what a process finished before it ended is not computed again. Each record
- * is the lengths of its text and its features, their SHA-256, the ids and rejected images as JSON, and the features as float16. A record
+ * is the lengths of its text and its features, their SHA-256, the ids as JSON, and the features as float16. A record
  * that is cut or damaged ends the journal. Written without fsync: a killed process loses nothing, and after a power failure the digests tell.
  *
  * @returns the journal, and what it has so far; its features are in the file itself
@@ -52,11 +45,11 @@ export async function openJournal(path: string, of: JournalOf): Promise<{ journa
   }
 
   const journal: ShardJournal = {
-    append({ imageIds, features, rejected }) {
+    append({ imageIds, features }) {
       return writingTo(path, async () => {
         if (position === 0) await write(of satisfies z.infer<typeof firstText>, new Uint8Array());
         const bytes = new Uint8Array(features.buffer, features.byteOffset, features.byteLength);
-        await write({ imageIds: [...imageIds], rejected: [...rejected] } satisfies z.infer<typeof recordText>, bytes);
+        await write({ imageIds: [...imageIds] } satisfies z.infer<typeof recordText>, bytes);
       });
     },
     async close() {
@@ -80,7 +73,6 @@ async function readJournal(path: string, of: JournalOf): Promise<{ known: Map<st
       const batch = recordText.safeParse(record.text).data;
       if (batch === undefined || batch.imageIds.length * of.dim * valueBytes !== record.featureBytes) break;
       for (const [row, id] of batch.imageIds.entries()) known.set(id, { path, offset: record.featuresAt + row * of.dim * valueBytes });
-      for (const { imageId, reason } of batch.rejected) known.set(imageId, { reason });
     }
     end = record.end;
   }

@@ -61,9 +61,13 @@ function Webhook({ name }: { name: string }) {
     onSuccess: () => queries.invalidateQueries({ queryKey: keys.webhooks }),
   });
   const error = webhook.error ?? deliveries.error ?? test.error;
+  const retry = (): void => {
+    test.reset();
+    void Promise.all([webhook.refetch(), deliveries.refetch()]);
+  };
   return (
     <>
-      {error !== null && <ProblemNotice error={error} onRetry={() => void Promise.all([webhook.refetch(), deliveries.refetch()])} />}
+      {error !== null && <ProblemNotice error={error} onRetry={retry} />}
       {webhook.data === undefined ? error === null && <p role="status">Loading …</p> : <WebhookFacts webhook={webhook.data} />}
       {deliveries.data !== undefined && (
         <>
