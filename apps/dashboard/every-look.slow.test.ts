@@ -8,6 +8,7 @@ import { openTab } from './testing/open-tab.ts';
 const limitMs = 300_000;
 const { harness, openPage } = await openDashboard();
 const { prisma, engine } = harness;
+const { runId, attemptId } = await failStage(harness, 'looked-at');
 
 test(
   'the sign-in, the home page, the runs and the ledger pass axe in both themes at three widths',
@@ -16,7 +17,6 @@ test(
     await signIn.getByRole('heading', { name: 'Sign in to Cairn' }).waitFor();
     expect(await accessibilityFaults(signIn, everyLook)).toEqual([]);
 
-    const { attemptId } = await failStage(harness, 'looked-at');
     await prisma.$executeRaw`
       update attempt set created_at = m, started_at = m, kept_at = m + interval '1 hour', ended_at = m + interval '2 hours', slots = 1
         from (select date_trunc('month', now(), 'UTC') as m) month where id = ${attemptId}`;
@@ -38,7 +38,6 @@ test(
 test(
   'every tab of a run passes axe, light and wide as well as dark and narrow',
   async () => {
-    const { runId } = await failStage(harness, 'all-tabs');
     const page = await openPage(`/runs/${runId}?step=first`);
     const faults: string[] = [];
     for (const name of runTabs) {
