@@ -163,7 +163,7 @@ export async function commitShard(
         kept as (
           update attempt a set kept_at = now() from live, held
            where a.id = live.id and a.generation = ${generation} and a.state in ${liveAttempts} and held.state = 'leased'
-             and live.id in (held.attempt_id, held.backup_attempt_id) and held.count = ${features + rejected} and held.kind = any(${kinds}::text[])
+             and live.id in (held.attempt_id, held.backup_attempt_id) and held.count = ${features + rejected}::bigint and held.kind = any(${kinds}::text[])
           returning a.id, live.step_id),
         done as (
           update shard s set state = 'committed', attempt_id = kept.id, backup_attempt_id = null, lease_until = null, rows = ${features}, rejected = ${rejected},
