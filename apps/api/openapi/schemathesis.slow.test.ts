@@ -13,7 +13,7 @@ import { openApiDocument } from './document.ts';
 
 /** Random calls per operation, in addition to those at the bounds of its schemas, and the time limit per role. */
 const examples = 5;
-const mostSeconds = 480;
+const mostSeconds = 600;
 const mostShown = 20_000;
 vi.setConfig({ testTimeout: (mostSeconds + 30) * 1000 });
 
