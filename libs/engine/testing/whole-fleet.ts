@@ -6,7 +6,7 @@ let variant = 0;
 /** A run whose index is extracted, with every shard committed, and the worker that did it. */
 export async function wholeFleet(harness: Harness, rejected = 0) {
   variant += 1;
-  const runId = await harness.submit({ set: { 'stages.first.epochs': 1_000 + variant, 'extract.index.maxBadImageShare': 0.5 } });
+  const runId = await harness.submit({ set: { 'stages.first.epochs': 150 + variant, 'extract.index.maxBadImageShare': 0.5 } });
   for (const name of ['first', 'second', 'export']) await harness.play(runId, name, `whole ${variant}`);
   const [worker = ''] = await harness.startAttempts(runId, 'extract_index');
   await harness.commitAll(worker, rejected);
