@@ -47,12 +47,14 @@ function start(env: Record<string, string>) {
 
 test('serves both ports, accepts the bootstrap token, and stops cleanly on request', async () => {
   const [port, internalPort] = [await freePort(), await freePort()];
-  const { child, exited } = start({ ...right, CAIRN_API_PORT: String(port), CAIRN_INTERNAL_PORT: String(internalPort) });
+  const { child, exited, errors } = start({ ...right, CAIRN_API_PORT: String(port), CAIRN_INTERNAL_PORT: String(internalPort) });
   const client = createClient({ url: `http://127.0.0.1:${port}`, token: adminToken, tries: 1 });
-  await waitFor(async () => (await client.listTokens()).items.find((token) => token.name === 'bootstrap'), {
+  const answered = waitFor(async () => (await client.listTokens()).items.find((token) => token.name === 'bootstrap'), {
     message: 'the api to answer',
     timeoutMs: 60_000,
   });
+  const ended = exited.then(({ code }) => Promise.reject(new Error(`the api ended with ${code}: ${errors()}`)));
+  await Promise.race([answered, ended]);
   expect((await client.listRecipes()).items.map((recipe) => recipe.name)).toContain('mini');
   expect((await fetch(`http://127.0.0.1:${internalPort}/readyz`)).status).toBe(200);
   const stream = client.events({ topics: ['runs'] });
