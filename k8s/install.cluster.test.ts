@@ -53,8 +53,8 @@ test('the cluster takes every object that values can turn on, field by field', a
   const pools = [namespace, attempts].map((name) => ({ name, slots: 1, settings: { image: workerImage, namespace: name } }));
   for (const useHelmHooks of [true, false]) {
     const { manifests } = await render(changed(everything, { pools, migrations: { useHelmHooks } }), namespace);
-    // The type of a ServiceMonitor comes with the Prometheus operator.
-    const known = manifests.filter(({ kind }) => kind !== 'ServiceMonitor');
+    // The types of monitors come with the Prometheus operator.
+    const known = manifests.filter(({ kind }) => kind !== 'ServiceMonitor' && kind !== 'PodMonitor');
     expect(known.length).toBeGreaterThan(20);
     // Applied by the server: unlike a create, it refuses a field that it does not know.
     for (const object of known) await objects.patch(object, undefined, 'All', 'cairn-test', true, PatchStrategy.ServerSideApply);
