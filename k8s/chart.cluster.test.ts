@@ -33,7 +33,7 @@ test('the least values make two apis, two controllers, a task worker and a migra
       ],
     ],
   ]);
-  expect(manifests.filter(({ kind }) => ['Ingress', 'ServiceMonitor'].includes(kind))).toEqual([]);
+  expect(manifests.filter(({ kind }) => ['Ingress', 'ServiceMonitor', 'PodMonitor'].includes(kind))).toEqual([]);
 });
 
 test('the chart of a release names its image by the registry and the digest, and installs with nothing else about it', async () => {
