@@ -52,13 +52,13 @@ async function readRows<Row>(
     line += 1;
     if (line === 1) {
       const given = text.replace(/^\uFEFF/, '').trim();
-      // UTF-16, with a byte order mark or without.
-      if (given.includes('\0')) throw new CairnError('missing_column', `${path} is not a text in UTF-8. Save it as CSV in UTF-8.`);
+      if (/[\0\ufffd]/.test(given)) throw new CairnError('missing_column', `${path} is not text in UTF-8; save it as UTF-8 (${header})`);
       if (given !== header) throw new CairnError('missing_column', `${path} begins with ${quoted(given)}, not with the header ${header}`);
       continue;
     }
     if (text.trim() === '') continue;
-    if (notText.test(text)) throw badRow(path, line, `${quoted(text)} has a control character, or bytes that are not UTF-8`);
+    if (text.includes('\ufffd')) throw badRow(path, line, 'it is not text in UTF-8');
+    if (notText.test(text)) throw badRow(path, line, `${quoted(text)} has a control character`);
     const cells = pattern.exec(text.trimEnd())?.slice(1);
     const [id] = cells ?? [];
     if (cells === undefined || id === undefined) throw badRow(path, line, `${quoted(text)} is not a row of ${header}: ${form}`);
