@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { type FileHandle, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type CategoryQuotes, isDatasetUrl, type ListName } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
@@ -93,16 +93,27 @@ export async function readTars(
     tars[split] = entries;
     // The database does one statement at a time.
     let turn: Promise<unknown> = Promise.resolve();
+    let parts: TarPart[] = [];
+    const flush = async (): Promise<void> => {
+      const taken = parts;
+      parts = [];
+      await insertParts(database, taken).finally(() => Promise.all(taken.map(({ file }) => file.close())));
+    };
     await inParallel(ofSplit.entries(), isDatasetUrl(tarRoot) ? remoteTarsAtATime : 1, async ([at, tar]) => {
       const number = numberOf.get(tar) ?? 0;
-      const { entry, changedMs, digest, store } = await readTar(tarRoot, tar, number, how);
+      const { entry, changedMs, digest, members } = await readTar(tarRoot, tar, number, how);
       turn = turn.then(async () => {
-        await store(database);
+        if ('file' in members) parts.push({ number, file: members.file });
+        else await database.append('tar_member', members.rows);
+        if (parts.length >= partsAtATime) await flush();
         await database.append('file_now', [[number, split, tar, entry.bytes, changedMs]]);
       });
       await turn;
       entries[at] = entry;
       digests[tar] = digest;
+    }).finally(async () => {
+      await turn.catch(() => undefined);
+      await flush();
     });
   }
   return { tars, digests };
@@ -110,6 +121,20 @@ export async function readTars(
 
 /** Tars of a source that are read at a time, each once, from its first to its last byte. */
 const remoteTarsAtATime = 4;
+
+/** The index of a tar that was known, as a Parquet file. */
+type TarPart = { number: number; file: FileHandle };
+/** Read in one statement: one for each takes twice as long. */
+const partsAtATime = 64;
+
+async function insertParts(database: Database, parts: readonly TarPart[]): Promise<void> {
+  if (parts.length === 0) return;
+  const numbers = parts.map(({ number }) => number);
+  const files = parts.map(({ file }) => pathLiteral(fdPath(file)));
+  await database.run(
+    `insert into tar_member select [${numbers.join(', ')}][file_index::bigint + 1], image_id, "offset", size from read_parquet([${files.join(', ')}])`,
+  );
+}
 
 /** Without `withMd5` only the headers of tars of this machine are read. */
 type ReadTarOptions = { gate: FileGate; signal?: AbortSignal | undefined; withMd5?: boolean };
@@ -119,8 +144,8 @@ type ReadTar = {
   changedMs: number;
   /** As registered: its md5, or what object storage reports for it. */
   digest: string;
-  /** Adds its images to the table tar_member. */
-  store: (database: Database) => Promise<void>;
+  /** Its images: an open index of them, or the rows of the table tar_member. */
+  members: { file: FileHandle } | { rows: Iterable<[number, string, number, number]> };
 };
 
 /** Throws as `indexTar` does. */
@@ -136,15 +161,7 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
       entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed },
       changedMs: changedMsOf({ mtimeMs: changedAtMs }),
       digest: listed ?? (await unlistedDigest(root, tar, { gate, signal, md5 })),
-      async store(database) {
-        const part = await gate.open(partOf(index, tar));
-        try {
-          const rows = `select ${number}, image_id, "offset", size from read_parquet(${pathLiteral(fdPath(part))})`;
-          await database.run(`insert into tar_member ${rows}`);
-        } finally {
-          await part.close();
-        }
-      },
+      members: { file: await gate.open(partOf(index, tar)) },
     };
   }
   const found = await indexTar(root, tar, { withMd5, gate, signal });
@@ -154,11 +171,7 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
     entry: { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length, unindexed },
     changedMs,
     digest: md5Checked || etag === undefined ? (md5 ?? '') : remoteDigest({ bytes, changedMs, etag }),
-    store: (database) =>
-      database.append(
-        'tar_member',
-        members.map((member) => [number, member.imageId, member.offset, member.size]),
-      ),
+    members: { rows: members.map((member) => [number, member.imageId, member.offset, member.size]) },
   };
 }
 
