@@ -16,7 +16,7 @@ import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import type { Look } from '../../parts/looks.ts';
-import { formatGpuHours, formatShare } from '../../parts/numbers.ts';
+import { formatGpuHours, formatMoney, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { At } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
@@ -191,9 +191,6 @@ function Summary({ total }: { total: LedgerAmounts }) {
     </dl>
   );
 }
-
-const money = new Intl.NumberFormat('en-GB', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const formatMoney = (amount: number | null): string => (amount === null ? '-' : money.format(amount));
 
 function LedgerTable({
   by,
