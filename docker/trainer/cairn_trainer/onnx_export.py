@@ -1,10 +1,10 @@
 """A checkpoint as ONNX, compared with PyTorch on real images.
 
-The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and returns `features`, fp32 [N, D] of length 1: normalisation, L2 and
-    the mean over several scales and the mirrored image, if asked, are included. With precision fp16 the backbone stores its weights and computes in fp16;
-    pooling (a third power), neck and L2 stay in fp32. The
-    exporter is PyTorch's older one, based on tracing: it takes 0.3 s instead of 8 s with the newer one (torch.export) for the same graph,
-    since it needs neither torch._dynamo nor decompositions; these networks have no branches that tracing would miss.
+The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and returns `features`, fp32 [N, D] of length 1: normalisation, L2 and the
+mean over several scales and the mirrored image, if asked, are included. With precision fp16 the backbone stores its weights and computes
+in fp16; pooling (a third power), neck and L2 stay in fp32. The exporter is PyTorch's older one, based on tracing: it takes 0.3 s instead
+of 8 s with the newer one (torch.export) for the same graph, since it needs neither torch._dynamo nor decompositions; these networks have
+no branches that tracing would miss.
 """
 
 from __future__ import annotations
