@@ -67,6 +67,8 @@ export const modelDetails = z.looseObject({
   precision: exportSettings.shape.precision,
   /** The scales whose mean a feature is; absent where it is of one size. */
   scales: exportSettings.shape.scales,
+  /** Whether it is also the mean over the mirrored image. */
+  flip: exportSettings.shape.flip,
   embeddingDim: z.number().int(),
   /** The least cosine between ONNX Runtime and PyTorch on real images. */
   cosine: z.number(),

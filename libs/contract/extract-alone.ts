@@ -32,6 +32,8 @@ export const aloneJob = z.object({
   devices: z.array(wholeNumber.nullable()).min(1),
   batch: z.number().int().min(1),
   threads: z.number().int().min(1),
+  /** Of each device; 0: the cores, shared out to the devices. */
+  decodeThreads: z.number().int().min(0).default(0),
   shardRows: z.number().int().min(1),
 });
 export type AloneJob = z.infer<typeof aloneJob>;

@@ -45,6 +45,9 @@ export const shardGrid = z.object({
       images: wholeNumber,
       /** Of its committed shards. */
       seconds: shardSeconds,
+      /** The bytes of the images that it read for them, and on what; null where it does not tell. */
+      bytesRead: wholeNumber.nullable(),
+      device: z.string().nullable(),
       startedAt: timestamp.nullable(),
       endedAt: timestamp.nullable(),
     }),
@@ -52,6 +55,9 @@ export const shardGrid = z.object({
   /** Images a second of the shards that were committed in the last ten minutes; null without any. */
   rate: z.number().nullable(),
   etaSeconds: z.number().nullable(),
+  /** Time of GPUs that its attempts held, and its price; null where a pool has none. */
+  gpuSeconds: z.number(),
+  cost: z.number().nullable(),
   /** Why no image can be missing, or what is still open: one sentence. */
   proof: z.string(),
 });
@@ -65,6 +71,8 @@ export const rejectedImage = z.object({
   /** Relative to the root of the dataset. */
   path: z.string(),
   reason: z.string(),
+  /** Of its file, by the list; null where it was not recorded. */
+  bytes: wholeNumber.nullable(),
   shard: wholeNumber,
 });
 export type RejectedImageView = z.infer<typeof rejectedImage>;

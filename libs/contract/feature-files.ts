@@ -42,25 +42,27 @@ export function partOf(kind: FeatureFile, name: string): number | null {
 }
 
 /**
- * How features were made: the digest of the model, how it was given the images, and the scales over which it averages. Features
+ * How features were made: the digest of the model, how it was given the images, and the scales over which it averages, mirrored too or not. Features
  * that differ in one of them must not be compared. Unknown keys are ignored, and a set may tell nothing.
  */
 export const featureOrigin = z.object({
   model: z.string().nullish(),
   preprocessing: z.string().nullish(),
   scales: z.array(z.number()).nullish(),
+  flip: z.boolean().nullish(),
 });
 
 /** A feature set's `manifest.json`, as far as a search reads it. */
 export const featureSetManifest = z.object({ details: featureOrigin.default({}) });
 
-/** The origin of a feature set; null where it is unknown. */
+/** The origin of a feature set; null where it is unknown. `scales` also says whether images were mirrored. */
 export type Origin = { model: string | null; preprocessing: string | null; scales: string | null };
 
 /** The origin that the details of a feature set tell. Where the model is known, no scales are one. */
 export function originOf(details: unknown): Origin {
-  const { model = null, preprocessing = null, scales } = featureOrigin.safeParse(details ?? {}).data ?? {};
-  return { model, preprocessing, scales: scales?.join(', ') ?? (model === null ? null : '1') };
+  const { model = null, preprocessing = null, scales, flip } = featureOrigin.safeParse(details ?? {}).data ?? {};
+  const sizes = scales?.join(', ') ?? (model === null && flip !== true ? null : '1');
+  return { model, preprocessing, scales: flip === true ? `${sizes} and mirrored` : sizes };
 }
 
 /** The common origin of feature sets that are compared with each other. Throws `model_mismatch` if two of them differ. */

@@ -282,6 +282,17 @@ export const shardClaim = z.object({
 export type ShardClaim = z.infer<typeof shardClaim>;
 
 /** POST /internal/v1/attempts/:id/shards/:index/commit. */
+/** How a shard of an extraction was computed. */
+export const shardWork = z.object({
+  /** Of its images, as far as they were read. */
+  bytesRead: wholeNumber,
+  /** The name of the GPU or CPU. */
+  device: reportedText(200),
+  /** Of the programs that computed, by name. */
+  versions: z.record(reportedText(64), reportedText(64)),
+});
+export type ShardWork = z.infer<typeof shardWork>;
+
 export const shardCommit = z.object({
   rows: wholeNumber,
   rejected: wholeNumber,
@@ -294,6 +305,8 @@ export const shardCommit = z.object({
   idsSha256: sha256Hex.nullable().default(null),
   /** Seconds spent in each phase. */
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number() }),
+  /** Absent in those of other fleets, and from a worker of the previous release. */
+  work: shardWork.optional(),
 });
 export type ShardCommit = z.infer<typeof shardCommit>;
 

@@ -70,6 +70,10 @@ export const trainSettings = z.strictObject({
     z.enum(['drop', 'fill']).default('drop'),
     'What the sampler softmax does with the images left at the end of an epoch that do not fill a step. drop: skip them, different ones in each epoch; fill: repeat images of the epoch to fill the step.',
   ),
+  shuffleBuffer: result(
+    z.number().int().min(1).max(1_000_000).optional(),
+    'With images in tars: the runs of the tars are read in random order, and images shuffled within this many, so that tars in object storage are read in large ranges. By default the whole list is shuffled. The agent keeps up to this many images in memory.',
+  ),
   imagesPerId: result(z.number().int().min(1).max(64).default(4), 'Images of one landmark in a batch of the sampler id_uniform.'),
   imageSize: result(z.number().int().min(32).max(1024), 'Side of the square input in pixels.'),
   pad: result(z.number().int().min(0).max(64).default(0), 'Black border in pixels before the random crop.'),
@@ -164,6 +168,10 @@ export const exportSettings = z.strictObject({
     z.array(z.number().min(0.5).max(2)).min(1).max(8).optional(),
     'Sizes at which the graph computes the feature of each image, as factors of imageSize, rounded down to multiples of 16; it returns their mean, at length one. The reference has [0.707, 1, 1.414] (MULTI_SCALE_FEAT). Absent: imageSize alone.',
   ),
+  flip: result(
+    z.boolean().optional(),
+    'The graph also computes the feature of the mirrored image, at every scale, and returns the mean of all. Absent: it does not, as in the reference.',
+  ),
   checkImages: operational(z.number().int().min(1).max(1024).default(16), 'Number of real images to compare with PyTorch.'),
   minCosine: operational(
     z.number().min(0).max(1).nullable().default(null),
@@ -181,6 +189,10 @@ export const extractSettings = z.strictObject({
   workers: operational(z.number().int().min(1).max(512).default(2), 'Most parallel attempts.'),
   batch: operational(z.number().int().min(1).max(1024).default(32), 'Images per call of ONNX Runtime; the last batch is padded.'),
   threads: operational(z.number().int().min(1).max(128).default(1), 'CPU threads of ONNX Runtime in a worker.'),
+  decodeThreads: operational(
+    z.number().int().min(0).max(256).default(0),
+    'Threads that decode and resize images, for each GPU; 0: the cores of the pod, shared out to its GPUs. docs/scaling.md says how many a model needs.',
+  ),
   maxBadImageShare: result(z.number().min(0).max(1).default(0.05), 'The step fails above this share of unreadable images.'),
 });
 export type ExtractSettings = z.infer<typeof extractSettings>;

@@ -86,11 +86,16 @@ const property = plain.extend({ anyOf: z.array(plain).optional(), items: plain.o
 function fieldsOf(schema: z.ZodObject): Record<string, unknown> {
   // A separate registry: a schema that the api registered under a name would become a reference.
   const json = z.toJSONSchema(schema, { io: 'input', metadata: z.registry() });
-  const { properties } = z.object({ properties: z.record(z.string(), property) }).parse(json);
+  const { properties, required = [] } = z
+    .object({ properties: z.record(z.string(), property), required: z.array(z.string()).optional() })
+    .parse(json);
   return Object.fromEntries(
     Object.entries(properties).map(([name, { anyOf = [], ...field }]) => {
       const [option, other] = anyOf;
-      const described = { ...option, ...(other?.type === 'null' ? { nullable: true } : {}), ...field };
+      // What may be absent here is None there.
+      const isOptional = !required.includes(name) && field.default === undefined && field.type !== 'array';
+      const none = isOptional ? { nullable: true, default: null } : {};
+      const described = { ...option, ...(other?.type === 'null' ? { nullable: true } : {}), ...none, ...field };
       const isSaid = ([, value]: [string, unknown]) => value !== undefined && Math.abs(Number(value)) !== Number.MAX_SAFE_INTEGER;
       return [name, Object.fromEntries(Object.entries(described).filter(isSaid))];
     }),

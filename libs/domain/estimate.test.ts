@@ -75,6 +75,8 @@ test('an extraction at several scales is a forward pass at each', () => {
   const estimated = estimate(scaled, 'extract_index');
   expect(estimated?.gpuHours).toBe(1.46);
   expect(estimated?.basis).toContain('(resnet50, 352 + 512 + 768 px, fp16)');
+  const mirrored = estimate({ ...scaled, export: scaled.export && { ...scaled.export, flip: true } }, 'extract_index');
+  expect(mirrored).toMatchObject({ gpuHours: 2.92, basis: expect.stringContaining('(resnet50, 352 + 512 + 768 px, mirrored too, fp16)') });
 });
 
 test('an extraction is one forward pass per image, at the size and precision of the export', () => {

@@ -175,14 +175,20 @@ function imagesPerEpoch(
 
 function estimateExtraction(
   settings: { batch: number },
-  { model, imageSize, precision, scales }: Pick<StepSettings['export'], 'model' | 'imageSize' | 'precision' | 'scales'>,
+  {
+    model,
+    imageSize,
+    precision,
+    scales,
+    flip = false,
+  }: Pick<StepSettings['export'], 'model' | 'imageSize' | 'precision' | 'scales' | 'flip'>,
   cost: Costs,
   { rows }: ListCounts,
   figures: GpuFigures,
 ): StepEstimate {
   const sides = scales?.map((scale) => Math.floor((imageSize * scale) / 16) * 16) ?? [imageSize];
   const areas = sides.map((side) => (side / costSide) ** 2);
-  const flops = areas.reduce((sum, area) => sum + 2 * (cost.multiplyAdds * area + cost.channels * model.embeddingDim), 0);
+  const flops = (flip ? 2 : 1) * areas.reduce((sum, area) => sum + 2 * (cost.multiplyAdds * area + cost.channels * model.embeddingDim), 0);
   const width = precision === 'fp32' ? 4 : 2;
   const map = cost.largestMap * Math.max(...areas);
   // Input, output and scratch of the largest layer are in memory at the same time.
@@ -191,7 +197,7 @@ function estimateExtraction(
   return {
     ...rounded((rows * flops) / rate.flops, bytes),
     basis:
-      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${sides.join(' + ')} px, ${precision}) at ${tera(rate.flops, precision)}, if images are read that fast; ` +
+      `${count(rows)} images x ${giga(flops)} GFLOP (${model.backbone}, ${sides.join(' + ')} px${flip ? ', mirrored too' : ''}, ${precision}) at ${tera(rate.flops, precision)}, if images are read that fast; ` +
       `memory ${mega(cost.parameters)} M weights x ${width} bytes + ${settings.batch} images x 3 x ${mega(map)} M values x ${width} bytes + 1 GiB; ${rate.trust}`,
   };
 }

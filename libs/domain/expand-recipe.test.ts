@@ -89,6 +89,7 @@ describe('expandRecipe', () => {
     [{ effectiveBatch: 48 }, 'stages.a.effectiveBatch is 48; it must be a multiple of batch x ranks, 16 x 2 = 32'],
     [{ lastEpoch: 2 }, 'stages.a.lastEpoch is 2, but the stage has 1 epochs'],
     [{ sampler: 'id_uniform', imagesPerId: 3 }, 'stages.a.batch is 16; the sampler id_uniform needs a multiple of imagesPerId, 3'],
+    [{ sampler: 'id_uniform', shuffleBuffer: 100 }, 'stages.a.shuffleBuffer is set; the sampler id_uniform needs the images of a landmark'],
   ])('rejects %o', (settings, message) => {
     expect(() => expandRecipe(make({ a: { ...stage, from: 'init', ...settings } }))).toThrow(message);
   });

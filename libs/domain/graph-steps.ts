@@ -56,7 +56,7 @@ export function nameOfInput(input: ExternalInput | string): string {
 
 /** What one setting of a stage says of another. */
 export function checkStage(settings: Omit<TrainSettings, 'from' | 'weights'>, where: string): void {
-  const { batch, ranks, effectiveBatch, epochs, lastEpoch, sampler, imagesPerId } = settings;
+  const { batch, ranks, effectiveBatch, epochs, lastEpoch, sampler, imagesPerId, shuffleBuffer } = settings;
   const refuse = (what: string) => {
     throw new CairnError('invalid_setting', `${where}.${what}`);
   };
@@ -69,6 +69,8 @@ export function checkStage(settings: Omit<TrainSettings, 'from' | 'weights'>, wh
   if (lastEpoch !== null && lastEpoch > epochs) refuse(`lastEpoch is ${lastEpoch}, but the stage has ${epochs} epochs`);
   if (sampler === 'id_uniform' && batch % imagesPerId !== 0)
     refuse(`batch is ${batch}; the sampler id_uniform needs a multiple of imagesPerId, ${imagesPerId}`);
+  if (sampler === 'id_uniform' && shuffleBuffer !== undefined)
+    refuse('shuffleBuffer is set; the sampler id_uniform needs the images of a landmark together, so it cannot have one');
 }
 
 /** A list that a step reads, and where the recipe says so. */

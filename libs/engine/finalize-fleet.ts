@@ -5,6 +5,7 @@ import {
   modelDetails,
   type StagedFilesPage,
   sha256Hex,
+  shardSeconds,
   stagedShardsPerPage,
 } from '@cairn/contract';
 import { rulesOf } from '@cairn/domain';
@@ -36,8 +37,9 @@ export async function beginFinalizing(run: RunWork, step: WorkStep): Promise<voi
 async function originOfFeatures(run: RunWork, step: WorkStep): Promise<Record<string, unknown>> {
   const model = await inputArtifact(run, step, 'model');
   if (model === null) return {};
-  const { preprocessing, scales } = modelDetails.partial().safeParse(model.details).data ?? {};
-  return { model: model.digest, ...(preprocessing !== undefined && { preprocessing }), ...(scales !== undefined && { scales }) };
+  const { preprocessing, scales, flip } = modelDetails.partial().safeParse(model.details).data ?? {};
+  const told = Object.entries({ preprocessing, scales, flip }).filter(([, value]) => value !== undefined);
+  return { model: model.digest, ...Object.fromEntries(told) };
 }
 
 const sumsRow = z.object({
@@ -50,6 +52,11 @@ const sumsRow = z.object({
   areTiles: z.boolean(),
   end: z.number().int(),
   idsSha256: z.string().nullable(),
+  seconds: shardSeconds,
+  /** Null where no shard tells. */
+  bytesRead: z.coerce.number().int().nullable(),
+  devices: z.array(z.string()),
+  versions: z.array(z.record(z.string(), z.string())),
 });
 
 /**
@@ -63,7 +70,12 @@ async function proveBySums(run: RunWork, step: WorkStep): Promise<{ details: Rec
         coalesce(bool_and(state = 'committed' and rows + rejected = count), false) as "areWhole",
         coalesce(bool_and(from_row = before), false) as "areTiles", coalesce(max(from_row + count), 0)::int as "end",
         case when bool_and(ids_sha256 is not null)
-          then encode(sha256(convert_to(string_agg(ids_sha256, '' order by "index"), 'UTF8')), 'hex') end as "idsSha256"
+          then encode(sha256(convert_to(string_agg(ids_sha256, '' order by "index"), 'UTF8')), 'hex') end as "idsSha256",
+        jsonb_build_object('read', coalesce(sum((seconds->>'read')::float8), 0), 'decode', coalesce(sum((seconds->>'decode')::float8), 0),
+          'infer', coalesce(sum((seconds->>'infer')::float8), 0), 'write', coalesce(sum((seconds->>'write')::float8), 0)) as seconds,
+        sum((work->>'bytesRead')::bigint)::text as "bytesRead",
+        coalesce(jsonb_agg(distinct work->'device') filter (where work is not null), '[]') as devices,
+        coalesce(jsonb_agg(distinct work->'versions') filter (where work is not null), '[]') as versions
       from (select *, coalesce(lag(from_row + count) over (order by "index"), 0) as before from shard where step_id = ${step.id}) s`,
   );
   const inputs = await readInputs(run, step);
@@ -74,13 +86,14 @@ async function proveBySums(run: RunWork, step: WorkStep): Promise<{ details: Rec
     const message = `The committed shards do not add up to the ${items ?? 'unknown'} images of the list: ${found}`;
     return { failure: { cause: 'data', code: 'corrupt_artifact', message } };
   }
-  const { shards, rows, rejected, idsSha256 } = sums;
+  const { shards, rows, rejected, idsSha256, seconds, bytesRead, devices, versions } = sums;
   const allowed = fleet?.allowedRejects ?? 0;
   if (rejected > allowed * items) {
     const message = `${rejected} of ${items} images of the list are unreadable, more than the allowed share of ${allowed}; the logs of the attempts name them`;
     return { failure: { cause: 'data', code: 'too_many_bad_images', message } };
   }
-  return { details: { rows, rejected, shards, countProof: { distinctIds: items, rows, rejected, idsSha256 } } };
+  const madeBy = devices.length === 0 ? {} : { madeBy: { seconds, bytesRead, devices, versions } };
+  return { details: { rows, rejected, shards, countProof: { distinctIds: items, rows, rejected, idsSha256 }, ...madeBy } };
 }
 
 const filesRow = z.object({ count: z.number().int(), bytes: z.coerce.number().int(), digest: sha256Hex, files: artifactFilesColumn });
@@ -122,7 +135,7 @@ export async function reopenShards(run: RunWork, step: WorkStep, indexes: readon
     with bad as (select "index", rows, rejected from shard
                   where step_id = ${step.id} and "index" = any(${[...indexes]}::int[]) and state = 'committed' for update),
          opened as (update shard s set state = 'pending', attempt_id = null, rows = null, rejected = null, files = '[]', ids_sha256 = null,
-                           seconds = null, committed_at = null
+                           seconds = null, work = null, committed_at = null
                       from bad where s.step_id = ${step.id} and s."index" = bad."index")
     select count(*)::int as shards, coalesce(sum(rows), 0)::int as rows, coalesce(sum(rejected), 0)::int as rejected from bad`;
   if (!recalled || recalled.shards === 0) return;

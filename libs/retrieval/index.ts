@@ -1,4 +1,5 @@
 export * from './features/extract-shard.ts';
+export { extractionVersions } from './features/extraction-versions.ts';
 export * from './features/id-table.ts';
 export * from './features/image-queue.ts';
 export * from './features/known-rows.ts';

@@ -8,6 +8,7 @@ export * from './ids.ts';
 export * from './logger.ts';
 export * from './metrics.ts';
 export * from './nvidia-smi.ts';
+export * from './own-folder.ts';
 export * from './probes.ts';
 export * from './process-record.ts';
 export * from './run-comment.ts';

@@ -113,7 +113,8 @@ function requireFile(made: MadeArtifact | undefined, name: string) {
   });
 }
 
-const rejectedRow = z.object({ image_id: z.string(), path: z.string(), reason: z.string() });
+/** Files of earlier releases have no bytes. */
+const rejectedRow = z.object({ image_id: z.string(), path: z.string(), reason: z.string(), bytes: z.number().int().nullish() });
 
 /**
  * Images of these files in order, from the row `skip` of the first on, at most `limit`; and the place of the next one, which is null after
@@ -129,10 +130,10 @@ export async function readRejected(
     const from = at === 0 ? skip : 0;
     const room = limit - items.length;
     if (room === 0) return { items, next: [file.shard, from] };
-    const sql = `select to_json(r)::varchar as row from (select image_id, path, reason from read_parquet($path, file_row_number = true)
+    const sql = `select to_json(r)::varchar as row from (select * exclude (file_row_number) from read_parquet($path, file_row_number = true)
       order by file_row_number limit $room offset $from) r`;
     const rows = await tables.query(file, rejectedRow, sql, { room, from });
-    items.push(...rows.map(({ image_id: imageId, path, reason }) => ({ imageId, path, reason, shard: file.shard })));
+    items.push(...rows.map(({ image_id: imageId, path, reason, bytes = null }) => ({ imageId, path, reason, bytes, shard: file.shard })));
     if (rows.length === room && from + room < file.count) return { items, next: [file.shard, from + room] };
   }
   return { items, next: null };

@@ -31,6 +31,7 @@ type ExtractOptions = {
   preprocessing?: string;
   batch: number;
   threads: number;
+  decodeThreads: number;
   shardRows: number;
   also: string[];
   reuse?: string;
@@ -69,6 +70,12 @@ export function addExtract({ program, action }: Registrar): void {
     .addOption(new Option('--preprocessing <name>', 'for a model without it in its metadata').choices(preprocessing.options))
     .option('--batch <count>', 'images per call of ONNX Runtime', wholeNumber(1, 1024), 32)
     .option('--threads <count>', 'CPU threads of ONNX Runtime in each process', wholeNumber(1, 128), 1)
+    .option(
+      '--decode-threads <count>',
+      'threads that decode images, of each device (default: its share of the cores)',
+      wholeNumber(0, 256),
+      0,
+    )
     .option('--shard-rows <count>', 'images of a shard: a kill loses at most those that are under way', wholeNumber(1, 1_000_000), 4096)
     .action(action(extract));
 }
@@ -122,7 +129,7 @@ async function extract({ ui, cli, signal }: Session, options: ExtractOptions): P
 }
 
 function jobOf(options: ExtractOptions): AloneJob {
-  const { source, imageSize, model, list, batch, threads, shardRows, also, reuse, retryRejected = false } = options;
+  const { source, imageSize, model, list, batch, threads, decodeThreads, shardRows, also, reuse, retryRejected = false } = options;
   const out = placeOf(options.out, '--out');
   const isUrl = isDatasetUrl(source);
   return {
@@ -140,7 +147,7 @@ function jobOf(options: ExtractOptions): AloneJob {
     reuse: reuse === undefined ? null : placeOf(reuse, '--reuse'),
     retryRejected,
     devices: options.devices ?? [null],
-    ...{ batch, threads, shardRows },
+    ...{ batch, threads, decodeThreads, shardRows },
   };
 }
 

@@ -320,6 +320,11 @@ test.each<[string, Damage, RegExp, string[]?]>([
     { origins: { query: { model: 'aaa', scales: [0.5, 1, 2] }, index: { model: 'bbb' } } },
     /query with the scales 0\.5, 1, 2, .*index with 1\./,
   ],
+  [
+    'an index that was mirrored too',
+    { origins: { query: { model: 'aaa' }, index: { model: 'bbb', flip: true } } },
+    /query with the scales 1, .*index with 1 and mirrored\./,
+  ],
 ])('a search with %s is refused in one sentence, and leaves nothing behind', async (what, damage, message) => {
   const name = what.replaceAll(' ', '-');
   const options = await damaged(name, damage);

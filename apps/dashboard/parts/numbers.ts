@@ -17,6 +17,10 @@ export function formatGpuHours(gpuSeconds: number): string {
   return `${new Intl.NumberFormat(locale, { maximumFractionDigits: hours < 1 ? 2 : hours < 100 ? 1 : 0 }).format(hours)} GPU h`;
 }
 
+const money = new Intl.NumberFormat(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+/** In the currency of the prices of pools, which has no name here. */
+export const formatMoney = (amount: number | null): string => (amount === null ? '-' : money.format(amount));
+
 const byteUnits = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
 export function formatBytes(bytes: number): string {
   const power = Math.min(byteUnits.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));

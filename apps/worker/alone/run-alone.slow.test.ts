@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { type AloneJob, aloneEvent } from '@cairn/contract';
+import { pathToFileURL } from 'node:url';
+import { type AloneEvent, type AloneJob, aloneEvent } from '@cairn/contract';
 import { packTars } from '@cairn/dataset';
 import { openStore, readManifest } from '@cairn/storage';
 import { bareEnvironment, startS3, type TestS3 } from '@cairn/testing';
@@ -24,9 +26,9 @@ afterAll(async () => {
 });
 
 /** Runs the job as `cairn extract` does, and kills it when this many images are done. */
-async function killedAfter(job: AloneJob, images: number): Promise<void> {
+async function killedAfter(job: AloneJob, images: number, env: NodeJS.ProcessEnv = {}): Promise<void> {
   const child = spawn(process.execPath, [join(import.meta.dirname, '../main.ts'), 'extract'], {
-    env: { ...bareEnvironment(), ...s3.env },
+    env: { ...bareEnvironment(), ...s3.env, ...env },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const exited = once(child, 'exit');
@@ -57,4 +59,74 @@ test('killed in the middle, the same command continues, and ends in the same set
   expect(await setWithoutTimes(killed)).toEqual(await setWithoutTimes(whole));
   const left = await Array.fromAsync(openStore(s3.url('sets')).list('killed'), ({ key }) => key);
   expect(left.filter((key) => key.includes('/parts/'))).toEqual([]);
+});
+
+/** Runs a job twice as `cairn extract` does, with a small file system at `mounted`, which gets more room in between. Returns both last events. */
+async function onFullDisk(
+  job: AloneJob,
+  { mounted, size, kept, env = {} }: { mounted: string; size: string; kept: string; env?: NodeJS.ProcessEnv },
+): Promise<AloneEvent[]> {
+  // A namespace of mounts: the file system ends with its last process, whatever happens.
+  const script = `mount -t tmpfs -o size=$6 none "$1" && cd "$1" && "$2" "$3" extract < "$4"; echo; mount -o remount,size=64m "$1" &&
+    "$2" "$3" extract < "$4"; cp -r "$1" "$5"`;
+  const input = join(world.folder, 'job.json');
+  await writeFile(input, JSON.stringify(job));
+  const program = ['sh', '-c', script, 'sh', mounted, process.execPath, join(import.meta.dirname, '../main.ts'), input, kept, size];
+  const child = spawn('unshare', ['--map-root-user', '--mount', ...program], {
+    env: { ...bareEnvironment(), ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  const ends: AloneEvent[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    const event = line === '' ? null : aloneEvent.parse(JSON.parse(line));
+    if (event?.type === 'done' || event?.type === 'failed') ends.push(event);
+  }
+  expect(await exited).toEqual([0, null]);
+  return ends;
+}
+
+test('a full disk is one clear error, and the same command goes on when there is room', async () => {
+  const { folder, jobOf, run } = world;
+  const whole = jobOf('roomy');
+  await run(whole);
+  const mounted = join(folder, 'small');
+  await mkdir(mounted);
+  const job = jobOf('full', { out: { store: pathToFileURL(mounted).href, prefix: 'full' } });
+  const [full, done] = await onFullDisk(job, { mounted, size: '96k', kept: join(folder, 'kept') });
+  expect(full).toMatchObject({ type: 'failed', code: 'storage_full', message: expect.stringContaining(`No space is left in ${mounted}`) });
+  expect(done).toMatchObject({ type: 'done', result: { images: aloneImages, rejected: 1 } });
+  if (done?.type === 'done') expect(done.result.resumed).toBeGreaterThan(0);
+  const kept = { ...job, out: { store: pathToFileURL(join(folder, 'kept')).href, prefix: 'full' } };
+  expect(await setWithoutTimes(kept)).toEqual(await setWithoutTimes(whole));
+});
+
+/** Other libraries, and Node's cache of compiled code, have files of their own there. */
+const ownFolders = async (folder: string): Promise<string[]> => (await readdir(folder)).filter((name) => name.startsWith('cairn-extract-'));
+
+test('a full temporary folder is one clear error, and the same command goes on when there is room', async () => {
+  const { folder, jobOf } = world;
+  const mounted = join(folder, 'temporary');
+  await mkdir(mounted);
+  const [full, done] = await onFullDisk(jobOf('tempted'), {
+    mounted,
+    size: '8k',
+    kept: join(folder, 'kept-temporary'),
+    env: { TMPDIR: mounted },
+  });
+  expect(full).toMatchObject({ type: 'failed', code: 'storage_full', message: expect.stringMatching(/[Nn]o space (is )?left/) });
+  expect(done).toMatchObject({ type: 'done', result: { images: aloneImages, rejected: 1 } });
+  // Of its own folder nothing is left, after the failure either.
+  expect(await ownFolders(join(folder, 'kept-temporary'))).toEqual([]);
+});
+
+test('what a killed command left in the temporary folder is removed by the next one', async () => {
+  const { folder, jobOf } = world;
+  const temporary = join(folder, 'leftovers');
+  await mkdir(temporary);
+  await killedAfter(jobOf('left'), 5, { TMPDIR: temporary });
+  expect(await ownFolders(temporary)).toEqual([expect.stringMatching(/^cairn-extract-/)]);
+  vi.stubEnv('TMPDIR', temporary);
+  await world.run(jobOf('left'));
+  expect(await ownFolders(temporary)).toEqual([]);
 });

@@ -1,5 +1,4 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type AloneEvent,
@@ -15,14 +14,15 @@ import {
   isCairnError,
   manifestName,
   protocol,
+  type ShardCommit,
 } from '@cairn/contract';
-import { createLogger, sha256, sha256File, sha256Json } from '@cairn/runtime';
+import { canonicalJson, createLogger, makeOwnFolder, sha256, sha256File, sha256Json } from '@cairn/runtime';
 import { type ArtifactCommit, commitArtifact, faultyParts, type ObjectStore, openStore } from '@cairn/storage';
 import { failureOf } from '../agent/failure.ts';
 import { createStop, type Stop } from '../agent/stop.ts';
 import { openedShards } from '../child/messages.ts';
 import { startChild } from '../child/start-child.ts';
-import { type Extraction, extractionWork, type OpenJob } from '../extract/run-extract.ts';
+import { decodeThreadsOf, type Extraction, extractionWork, type OpenJob } from '../extract/run-extract.ts';
 import { type FleetContext, runShards } from '../fleet/run-shards.ts';
 import { claimsOf, findSet, type Ledger, openLedger, partsFolder, planListKey, removeParts, tryWriting } from './open-ledger.ts';
 import { planSets, takeWhole, type WantedSet } from './plan-sets.ts';
@@ -114,7 +114,7 @@ async function extractSets(
   { store, ...surroundings }: Surroundings & { store: ObjectStore },
 ): Promise<Map<string, AloneSet>> {
   const signal = surroundings.stop.asked;
-  const workDir = await mkdtemp(join(tmpdir(), 'cairn-extract-'));
+  const workDir = await makeOwnFolder('cairn-extract-');
   try {
     const context = contextOf({ ...surroundings, store });
     const listPath = join(workDir, 'plan.parquet');
@@ -191,7 +191,7 @@ function jobOf(job: AloneJob, sets: readonly WantedSet[], listPath: string): Ope
     imageSize: identity.imageSize,
     preprocessing: identity.preprocessing,
     batch: job.batch,
-    decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / job.devices.length)),
+    decodeConcurrency: decodeThreadsOf(job.decodeThreads, job.devices.length),
   };
 }
 
@@ -280,6 +280,7 @@ async function finishSet(job: AloneJob, { store, prefix, plan, ledger, resumed, 
         extraction: plan.digest,
         ...counts,
         seconds,
+        madeBy: madeByOf(commits),
         countProof: { distinctIds: plan.images, rows, rejected, idsSha256 },
       },
     },
@@ -289,6 +290,17 @@ async function finishSet(job: AloneJob, { store, prefix, plan, ledger, resumed, 
   const manifest = await commitArtifact(store, commit).catch((error: unknown) => extractAgain(ledger, error));
   await removeParts(store, prefix, signal);
   return { ...counts, digest: manifest.digest, resumed, seconds };
+}
+
+/** What computed the shards, and the bytes of the images that were read. Shards that were taken over tell nothing. */
+function madeByOf(commits: readonly ShardCommit[]) {
+  const works = commits.flatMap(({ work }) => work ?? []);
+  const distinct = <T>(values: readonly T[]): T[] => [...new Map(values.map((value) => [canonicalJson(value), value])).values()];
+  return {
+    bytesRead: works.reduce((sum, { bytesRead }) => sum + bytesRead, 0),
+    devices: distinct(works.map(({ device }) => device)),
+    versions: distinct(works.map(({ versions }) => versions)),
+  };
 }
 
 /** Files of the set are missing or damaged: their shards are extracted by the next run of the same command. */

@@ -6,6 +6,7 @@ import {
   neighboursReferences,
   preprocessing,
   rerankSettings,
+  shardWork,
   unreadableImage,
   votingConstants,
 } from '@cairn/contract';
@@ -183,6 +184,7 @@ export const shardAnswer = z.object({
   files: z.array(z.object({ name: z.string(), path: z.string(), bytes: z.number().int(), sha256: z.string() })),
   idsSha256: z.string(),
   seconds: z.object({ read: z.number(), decode: z.number(), infer: z.number(), write: z.number(), total: z.number() }),
+  work: shardWork.optional(),
 });
 export type ShardAnswer = z.infer<typeof shardAnswer>;
 

@@ -5,7 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { type ChildJobOf, suspectFile } from '../child/messages.ts';
 import { ChildEndedError } from '../child/start-child.ts';
 import type { AskChild } from '../fleet/run-shards.ts';
-import { computeWithCare } from './compute-shard.ts';
+import { computeWithCare, type ShardCrashes } from './compute-shard.ts';
 
 const images = Array.from({ length: 40 }, (_, index) => `image${index}`);
 const ended = () => new ChildEndedError('was killed by SIGSEGV', '');
@@ -17,10 +17,12 @@ type Machine = {
   probe?: () => void;
   /** Jobs at which it ends for another reason, by their number. */
   accidents?: readonly number[];
+  /** What earlier holders of the shard have seen. */
+  before?: ShardCrashes;
 };
 
 /** Has a shard extracted by children of a machine. Returns what they rejected and the jobs that they got. */
-async function computeOn({ poison = [], probe = () => undefined, accidents = [] }: Machine) {
+async function computeOn({ poison = [], probe = () => undefined, accidents = [], before }: Machine) {
   const journals = mkdtempSync(join(tmpdir(), 'cairn-care-'));
   onTestFinished(() => rmSync(journals, { recursive: true }));
   const jobs: ChildJobOf<'extractShard'>[] = [];
@@ -56,12 +58,17 @@ async function computeOn({ poison = [], probe = () => undefined, accidents = [] 
   };
   const shard = { index: 0, from: 0, count: images.length, tries: 1, resumeFrom: null };
   const signal = new AbortController().signal;
-  const work = { shard, ask, place: 0, isBackup: false, onProgress: () => undefined, signal, context: { reporter }, journals, sets: [0] };
+  const remembered: ShardCrashes[] = [];
+  const work = {
+    ...{ shard, ask, place: 0, isBackup: false, onProgress: () => undefined, signal, context: { reporter }, journals, sets: [0] },
+    before: before ?? null,
+    remember: async (crashes: ShardCrashes) => void remembered.push(crashes),
+  };
   const outcome = await computeWithCare(work).then(
     ([answer]) => answer?.rejectedImages.map(({ imageId, reason }) => `${imageId}: ${reason}`) ?? [],
     (error: unknown) => error,
   );
-  return { outcome, jobs, notes };
+  return { outcome, jobs, notes, remembered };
 }
 
 test('the images that end their child are found and rejected, and no other', async () => {
@@ -69,6 +76,22 @@ test('the images that end their child are found and rejected, and no other', asy
   const reason = 'crashes the decoder: alone in a process, which was killed by SIGSEGV, 2 times';
   expect(outcome).toEqual([`image7: ${reason}`, `image30: ${reason}`]);
   expect(jobs.map(({ isOneByOne }) => isOneByOne)).toEqual([false, false, false, true, true, true, true, true]);
+});
+
+test('children of earlier holders count: a shard goes on where they left off, and an image needs one more end', async () => {
+  const first = await computeOn({ poison: ['image7'], accidents: [1] });
+  expect(first.remembered.map(({ ends }) => ends)).toEqual([1, 2, 3, 3, 3]);
+  expect(first.remembered.at(-1)?.suspicion).toEqual({ image7: 2 });
+  const second = await computeOn({ before: { ends: 2, suspicion: {} }, poison: ['image7'] });
+  expect(second.jobs.map(({ isOneByOne }) => isOneByOne)).toEqual([false, true, true, true]);
+  const third = await computeOn({ before: { ends: 3, suspicion: { image7: 1 } }, poison: ['image7'] });
+  expect(third.jobs.map(({ isOneByOne }) => isOneByOne)).toEqual([true, true]);
+  expect(third.outcome).toEqual(second.outcome);
+});
+
+test('what a machine suspects that is at fault itself is nothing to the next one', async () => {
+  const { remembered } = await computeOn({ poison: images });
+  expect(remembered.at(-1)).toEqual({ ends: 3, suspicion: {} });
 });
 
 test('a child that ends by accident goes on, and nothing is rejected', async () => {

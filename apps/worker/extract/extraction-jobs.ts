@@ -1,7 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { CairnError, isCairnError, isDatasetUrl } from '@cairn/contract';
 import type { KnownRow, ShardSet } from '@cairn/retrieval';
+import { readGpus } from '@cairn/runtime';
 import { type ChildJobOf, type ChildProgress, journalFile, type ShardAnswer, suspectFile } from '../child/messages.ts';
 
 /** Longer than a source's patience with its storage, whose error says more. */
@@ -35,13 +37,19 @@ export function extractionJobs() {
       const wanted = rows.filter(({ imageId }) => !sets.every(({ known }) => known?.has(imageId)));
       images.plan(wanted);
       if (isOneByOne) mkdirSync(job.journals, { recursive: true });
-      return library.extractShard({
+      let bytesRead = 0;
+      const read = async (row: (typeof rows)[number], signal: AbortSignal): Promise<Buffer> => {
+        const bytes = await images.read(row, signal);
+        bytesRead += bytes.length;
+        return bytes;
+      };
+      const results = await library.extractShard({
         sets,
         decoder,
         parquet,
         rows,
         read: (row, signal) =>
-          images.read(row, signal).catch((error: unknown) => Promise.reject(job.retriesRejected === true ? asRejected(error) : error)),
+          read(row, signal).catch((error: unknown) => Promise.reject(job.retriesRejected === true ? asRejected(error) : error)),
         batch,
         part: index,
         // A source waits for its storage longer than a folder for its disk.
@@ -50,6 +58,7 @@ export function extractionJobs() {
         ...(isOneByOne ? { onImage: (imageId) => writeFileSync(join(job.journals, suspectFile(index)), imageId) } : {}),
         onProgress: (progress) => onProgress({ done: progress.rows + progress.rejected, total: progress.total }),
       });
+      return results.map((result) => ({ ...result, work: { bytesRead, ...requireOpened().madeBy } }));
     },
     async probe(): Promise<null> {
       const { models, batch, decoder, library } = requireOpened();
@@ -110,7 +119,18 @@ async function openAll(job: ChildJobOf<'openExtraction'>) {
       throw new CairnError('model_mismatch', `The model ${modelPath} takes only images of side ${model.imageSize}, not ${imageSize}`);
     models.push(model);
   }
-  return { job, models, batch: batchOf(job, models), decoder, parquet, images, library };
+  const madeBy = { device: await deviceName(device), versions: library.extractionVersions() };
+  return { job, models, batch: batchOf(job, models), decoder, parquet, images, library, madeBy };
+}
+
+/** The GPU that this process sees, or the CPU. */
+async function deviceName(device: 'cpu' | 'cuda'): Promise<string> {
+  const cpu = cpus()[0]?.model.trim() ?? '';
+  if (device === 'cpu') return `CPU ${cpu}`.trim();
+  const gpus = await readGpus({ env: process.env, signal: AbortSignal.timeout(15_000) }).catch(() => []);
+  // nvidia-smi lists all GPUs of the machine, whichever this process sees.
+  const own = gpus.find(({ index }) => String(index) === process.env.CUDA_VISIBLE_DEVICES) ?? gpus[0];
+  return own === undefined ? 'GPU' : `GPU ${own.name}`;
 }
 
 /** The images of a run: as the models fix it. @throws CairnError `model_mismatch` for models that fix different batches */

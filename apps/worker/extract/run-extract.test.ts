@@ -215,13 +215,20 @@ test('a worker goes on from what the last holder of its shard had kept, and keep
   const before = 'staging/att_before/';
   await store.put(`${before}partial/0/00000/000000000000`, { file: path });
   plane.state.resumeFrom = before;
+  const partsBelow = (prefix: string) => Array.fromAsync(store.list(`${prefix}partial`), ({ key: name }) => name);
+  let keptAtCommit: string[] = [];
+  plane.state.onRequest = async (at) => {
+    if (at === '/shards/0/commit') keptAtCommit = await partsBelow(context.spec.stagingPrefix);
+  };
   expect(await extractOn(context, [null], { keepEveryMs: 0 })).toMatchObject({ outcome: 'succeeded' });
   const features = await featuresOf(extraction);
   expect([...features.ids]).toEqual(ids);
   expect(await features.read(0, 3)).toEqual(new Float32Array(planted(3)));
   expect(plane.state.shards[0]?.commit).toMatchObject({ rows: 12, rejected: 0 });
-  const kept = await Array.fromAsync(store.list(`${context.spec.stagingPrefix}partial`), ({ key: name }) => name);
-  expect(kept[0]).toMatch(/partial\/0\/00000\/000000000000$/);
+  expect(keptAtCommit).toContainEqual(expect.stringMatching(/partial\/0\/00000\/000000000000$/));
+  // A committed shard needs nothing of it any more.
+  expect(await partsBelow(context.spec.stagingPrefix)).toEqual([]);
+  expect(await partsBelow(before)).toEqual([]);
 });
 
 test('what an earlier set has of the list is taken over, and its rejected images are read again where that is asked', async () => {

@@ -90,10 +90,11 @@ export function extractionWork(context: FleetContext, extraction: Extraction): F
       const keeper = isBackup ? undefined : keepers[place];
       const uses = await Promise.all(sets.map((set) => earlier[set]?.use(shard)));
       try {
-        await keeper?.fetch(shard);
+        const before = (await keeper?.fetch(shard)) ?? null;
         const answers = await computeWithCare({
           ...computing,
-          ...{ context, journals: journalsOf(place), sets },
+          ...{ context, journals: journalsOf(place), sets, before },
+          remember: async (crashes) => keeper?.remember(shard.index, crashes),
           onProgress(progress) {
             keeper?.keep(shard.index);
             onProgress(progress);
@@ -106,10 +107,16 @@ export function extractionWork(context: FleetContext, extraction: Extraction): F
         for (const use of uses) await use?.end();
       }
     },
+    committed: async ({ index }) => {
+      for (const keeper of keepers) await keeper.discard(index);
+    },
     // The decoder's threads and the reads share libuv's.
     env: { UV_THREADPOOL_SIZE: String(open.decodeConcurrency + 2) },
   };
 }
+
+/** The threads of each child: as many as are set, or its share of the cores. */
+export const decodeThreadsOf = (set: number, places: number): number => set || Math.max(1, Math.floor(availableParallelism() / places));
 
 /** Downloads model and list, once for all children, and builds the job with which a child opens them. */
 async function openJob(context: ExtractContext, places: number): Promise<{ open: OpenJob; earlier: EarlierSet | null }> {
@@ -128,7 +135,7 @@ async function openJob(context: ExtractContext, places: number): Promise<{ open:
     imageSize: details.imageSize,
     preprocessing: details.preprocessing,
     batch: spec.settings.batch,
-    decodeConcurrency: Math.max(1, Math.floor(availableParallelism() / places)),
+    decodeConcurrency: decodeThreadsOf(spec.settings.decodeThreads, places),
     retriesRejected: spec.earlier?.keepsRejected === false,
   };
   return { open, earlier: await earlierOf(context, listPath) };

@@ -52,6 +52,8 @@ export type FleetWork = {
   open: (device: 'cpu' | 'cuda', place: number) => ChildJob;
   /** Computes a shard: an answer for each of its feature sets. */
   compute: (computing: Computing) => Promise<ShardAnswer[]>;
+  /** Cleans up after a shard that was committed. */
+  committed?: (shard: Shard) => Promise<void>;
   /** The prefix of the files of each set, below that of the attempt; by default one set without a prefix. */
   prefixes?: (shard: Shard) => readonly string[];
   /** Further environment of the children. */
@@ -197,7 +199,7 @@ function childOfPlace({ context, open, env, gpu, number }: Place): { ask: AskChi
  * another place was faster with is committed: both are dropped.
  */
 async function doShard(ask: AskChild, held: HeldShard, place: Place): Promise<void> {
-  const { context, compute, progress, halted, number, prefixes } = place;
+  const { context, compute, committed, progress, halted, number, prefixes } = place;
   const { shard, isBackup } = held;
   const { index } = shard;
   const began = performance.now();
@@ -207,6 +209,7 @@ async function doShard(ask: AskChild, held: HeldShard, place: Place): Promise<vo
     const answers = await untilAborted(compute({ shard, ask, place: number, isBackup, onProgress, signal }), signal);
     await held.storeOnce(async () => {
       await storeShard(context, index, answers, prefixes?.(shard) ?? ['']);
+      await committed?.(shard);
       place.shards.took(performance.now() - began);
       progress.stored(index, answers);
     });
@@ -237,7 +240,7 @@ async function storeShard(
     if (first !== undefined) reportRejected(context, index, first);
     if (first !== undefined && first.rejected > 0) await untilAborted(reporter.flush(), signal);
     const commits: ShardCommit[] = [];
-    for (const [set, { rows, rejected, files, idsSha256, seconds }] of answers.entries()) {
+    for (const [set, { rows, rejected, files, idsSha256, seconds, work }] of answers.entries()) {
       const stored: StoredFile[] = [];
       for (const file of files) {
         const upload = await uploadFile(context, `${prefixes[set] ?? ''}${file.name}`, { file: file.path }, { signal });
@@ -247,7 +250,7 @@ async function storeShard(
         stored.push({ ...upload, name: file.name });
       }
       const { read, decode, infer, write } = seconds;
-      commits.push({ rows, rejected, files: stored, idsSha256, seconds: { read, decode, infer, write } });
+      commits.push({ rows, rejected, files: stored, idsSha256, seconds: { read, decode, infer, write }, ...(work && { work }) });
     }
     await untilAborted(client.commitShard(index, commits), signal);
   } finally {

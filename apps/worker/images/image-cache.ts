@@ -5,6 +5,10 @@ import { join } from 'node:path';
 export type ImageCache = {
   /** The image with this key, if it is kept with this size. */
   get(key: string, bytes: number): Promise<Buffer | null>;
+  /** Whether {@link ImageCache.get} would find it, which is not counted. */
+  has(key: string, bytes: number): Promise<boolean>;
+  /** Counts an image that was read together with others, for which the cache was not asked. */
+  missed(): void;
   /** Keeps an image; where there is no room, in place of those that were not used for longest. */
   keep(key: string, image: Buffer): Promise<void>;
   /** Images that were found and those that were not, bytes that are kept, and bytes that were removed for others. */
@@ -88,6 +92,15 @@ export async function openImageCache(folder: string, mostBytes: number): Promise
       const now = new Date();
       await utimes(path, now, now).catch(() => undefined);
       return image;
+    },
+    async has(key, bytes) {
+      return stat(pathOf(key)).then(
+        ({ size }) => size === bytes,
+        () => false,
+      );
+    },
+    missed() {
+      stats.misses += 1;
     },
     async keep(key, image) {
       if (isBroken || image.length > mostBytes) return;

@@ -1,12 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { CairnError, type FinishRequest, isDatasetUrl } from '@cairn/contract';
-import type { ImageReader } from '@cairn/dataset';
+import { CairnError, isDatasetUrl } from '@cairn/contract';
+import type { ImageLocation, ImageReader } from '@cairn/dataset';
+import { makeOwnFolder } from '@cairn/runtime';
 import { z } from 'zod';
 import type { AttemptContext } from '../agent/attempt-context.ts';
+import { type AnnouncedRuns, announcedRuns } from './announced-runs.ts';
 import { type ImageCache, openImageCache } from './image-cache.ts';
 
 /** A line from a program (cairn_trainer/served_images.py): an image file, or a part of a tar. */
@@ -20,17 +21,29 @@ const imageRequest = z.object({
 });
 type ImageRequest = z.infer<typeof imageRequest>;
 
-/** The line that answers it, followed by the bytes if there are any. */
+/** Images of a tar that are asked for soon, by offset, size and path, under a number that the program gives them. */
+const announcement = z.object({
+  announce: z.number().int(),
+  tar: z.string(),
+  fileBytes: z.number().int().nullable().optional(),
+  fileChangedMs: z.number().int().nullable().optional(),
+  images: z.array(z.tuple([z.number().int(), z.number().int(), z.string()])),
+});
+const withdrawal = z.object({ withdraw: z.number().int() });
+/** Announcements and withdrawals are not answered. */
+const lineOfProgram = z.union([withdrawal, announcement, imageRequest]);
+
+/** The line that answers a request, followed by the bytes if there are any. */
 type ImageReply = { bytes: number } | { bad: string } | { code: string; message: string };
 
 /**
  * Runs the work of an attempt whose programs open images by path. For a dataset at an address they get a socket instead of a folder, where
  * this process answers with the bytes: credentials, faults and the verification of sources have one implementation.
  */
-export async function withImageSocket<Context extends AttemptContext>(
+export async function withImageSocket<Context extends Pick<AttemptContext, 'spec' | 'datasetRoots' | 'imageCache' | 'reporter'>, Result>(
   context: Context,
-  run: (context: Context) => Promise<FinishRequest>,
-): Promise<FinishRequest> {
+  run: (context: Context) => Promise<Result>,
+): Promise<Result> {
   const { spec, datasetRoots, imageCache, reporter } = context;
   const { root } = spec.source;
   if (!isDatasetUrl(root)) return run(context);
@@ -38,18 +51,22 @@ export async function withImageSocket<Context extends AttemptContext>(
   const reader = await openImageReader(root, datasetRoots);
   const cache = imageCache === null ? null : await openImageCache(imageCache.folder, imageCache.bytes);
   const report = cache === null ? null : cacheReport(reporter, cache.stats);
+  const runs = announcedRuns(reader, cache, (image) => cacheKey(root, image));
   // Not in the work folder: the path of a socket has at most 107 bytes.
-  const folder = await mkdtemp(join(tmpdir(), 'cairn-images-'));
+  const folder = await makeOwnFolder('cairn-images-');
   const socket = join(folder, 'images');
   const open = new Set<Socket>();
   const server = createServer((connection) => {
     open.add(connection);
     connection.on('close', () => open.delete(connection)).on('error', () => connection.destroy());
-    void serve(connection, async (request) => {
-      const image = await read(reader, cache, root, request);
+    const served = serve(connection, runs, async (request) => {
+      const announced = await runs.image(request);
+      if (announced !== null) cache?.missed();
+      const image = announced ?? (await read(reader, cache, root, request));
       report?.();
       return image;
-    }).catch(() => connection.destroy());
+    });
+    served.catch(() => connection.destroy());
   });
   try {
     await new Promise<void>((resolve, reject) => void server.once('error', reject).listen(socket, resolve));
@@ -57,6 +74,7 @@ export async function withImageSocket<Context extends AttemptContext>(
   } finally {
     for (const connection of open) connection.destroy();
     server.close();
+    runs.close();
     await reader.close();
     await rm(folder, { recursive: true, force: true });
   }
@@ -78,29 +96,52 @@ function cacheReport({ metric }: Pick<AttemptContext['reporter'], 'metric'>, sta
   };
 }
 
-/** Answers the requests of a connection one after another. */
-async function serve(connection: Socket, answer: (request: ImageRequest) => Promise<Buffer>): Promise<void> {
-  for await (const line of createInterface({ input: connection })) {
-    const [reply, image] = await answer(imageRequest.parse(JSON.parse(line))).then(
-      (bytes): [ImageReply, Buffer | null] => [{ bytes: bytes.length }, bytes],
-      (error: unknown): [ImageReply, null] => [failureReply(error), null],
-    );
-    connection.write(`${JSON.stringify(reply)}\n`);
-    // The next request comes only after this answer, so at most one image waits.
-    if (image !== null) connection.write(image);
+/** Answers the requests of a connection one after another; what it has announced is withdrawn when it ends. */
+async function serve(connection: Socket, runs: AnnouncedRuns, answer: (request: ImageRequest) => Promise<Buffer>): Promise<void> {
+  // The same run may be announced again, for the next epoch, before it is withdrawn.
+  const withdrawals = new Map<number, (() => void)[]>();
+  try {
+    for await (const line of createInterface({ input: connection })) {
+      const asked = lineOfProgram.parse(JSON.parse(line));
+      if ('announce' in asked) {
+        const { tar, images, fileBytes, fileChangedMs } = asked;
+        const withdraw = runs.announce(images.map(([offset, size, path]) => ({ path, tar, offset, size, fileBytes, fileChangedMs })));
+        withdrawals.set(asked.announce, [...(withdrawals.get(asked.announce) ?? []), withdraw]);
+        continue;
+      }
+      if ('withdraw' in asked) {
+        const [withdraw, ...later] = withdrawals.get(asked.withdraw) ?? [];
+        withdrawals.set(asked.withdraw, later);
+        withdraw?.();
+        continue;
+      }
+      const [reply, image] = await answer(asked).then(
+        (bytes): [ImageReply, Buffer | null] => [{ bytes: bytes.length }, bytes],
+        (error: unknown): [ImageReply, null] => [failureReply(error), null],
+      );
+      connection.write(`${JSON.stringify(reply)}\n`);
+      // The next request comes only after this answer, so at most one image waits.
+      if (image !== null) connection.write(image);
+    }
+  } finally {
+    for (const withdraw of [...withdrawals.values()].flat()) withdraw();
   }
 }
 
 async function read(reader: ImageReader, cache: ImageCache | null, root: string, request: ImageRequest): Promise<Buffer> {
-  const { path, tar, offset, size, fileBytes, fileChangedMs } = request;
-  const key = JSON.stringify([root, tar ?? path, offset, size, fileBytes, fileChangedMs]);
+  const { tar, size, fileBytes } = request;
+  const key = cacheKey(root, request);
   const bytes = tar === null ? fileBytes : size;
-  const kept = typeof bytes === 'number' && typeof fileChangedMs === 'number' ? await cache?.get(key, bytes) : null;
+  const kept = key !== null && typeof bytes === 'number' ? await cache?.get(key, bytes) : null;
   if (kept) return kept;
   const image = await reader.read(request);
-  // Without the time of its file a kept image could be of another version.
-  if (typeof fileChangedMs === 'number') await cache?.keep(key, image);
+  if (key !== null) await cache?.keep(key, image);
   return image;
+}
+
+/** Null without the time of its file: a kept image could be of another version. */
+function cacheKey(root: string, { path, tar, offset, size, fileBytes, fileChangedMs }: ImageLocation): string | null {
+  return typeof fileChangedMs === 'number' ? JSON.stringify([root, tar ?? path, offset, size, fileBytes, fileChangedMs]) : null;
 }
 
 function failureReply(error: unknown): ImageReply {

@@ -182,11 +182,12 @@ function continentTable(evaluation: Record<string, unknown>): string[] {
 function usage(details: Record<string, unknown>): string[] {
   const known = modelDetails.safeParse(details).data;
   if (known === undefined) return ['See the details of the artifact `model`.'];
-  const { imageSize, preprocessing, embeddingDim, scales } = known;
+  const { imageSize, preprocessing, embeddingDim, scales, flip } = known;
   return [
     `\`model.onnx\` takes \`images\`, uint8 [N, ${imageSize}, ${imageSize}, 3] in RGB, preprocessed as ${markdownCode(preprocessing)}, and returns`,
     `\`features\` [N, ${embeddingDim}] of unit length: compare them by their inner product.`,
     ...(scales === undefined ? [] : [`Each is the mean over the scales ${scales.join(', ')} of that size.`]),
+    ...(flip === true ? ['It is also the mean over the image and its mirror image.'] : []),
   ];
 }
 

@@ -31,6 +31,7 @@ export async function openAloneWorld() {
     devices: [null],
     batch: 4,
     threads: 1,
+    decodeThreads: 0,
     shardRows: 4,
     also: [],
     reuse: null,
@@ -66,5 +67,5 @@ export async function openAloneWorld() {
 /** What two runs of the same extraction have in common. */
 export async function setWithoutTimes({ out }: AloneJob) {
   const { createdAt: _, details, ...rest } = await readManifest(openStore(out.store), out.prefix);
-  return { ...rest, details: { ...details, seconds: null } };
+  return { ...rest, details: { ...details, seconds: null, madeBy: null } };
 }

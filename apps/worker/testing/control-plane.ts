@@ -51,7 +51,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
     /** Drops the answers of this many of the next requests after they were applied. */
     losesAnswers: 0,
     /** Called before a request is handled, with its path below the attempt. */
-    onRequest: (_path: string): void => undefined,
+    onRequest: (_path: string): void | Promise<void> => undefined,
     onReport: (_body: unknown): void => undefined,
     /** Items that are refused as if the control plane did not know them. */
     refuses: (_item: ReportItem): boolean => false,
@@ -147,7 +147,7 @@ export async function startControlPlane(initial: { spec: AttemptSpec; token?: st
       for await (const chunk of request) chunks.push(chunk);
       const text = Buffer.concat(chunks).toString();
       const path = (request.url ?? '').replace(`/internal/v1/attempts/${state.spec.attempt.id}`, '');
-      state.onRequest(path);
+      await state.onRequest(path);
       const { status, body } = answer(request.method ?? '', path, request.headers, text);
       if (state.losesAnswers > 0) {
         state.losesAnswers -= 1;

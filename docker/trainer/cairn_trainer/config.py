@@ -41,6 +41,7 @@ class TrainSettings:
     list: str
     sampler: Literal['softmax', 'gld', 'id_uniform'] = 'softmax'
     partial_step: Literal['drop', 'fill'] = 'drop'
+    shuffle_buffer: int | None = number(None, least=1, most=1_000_000)
     images_per_id: int = number(4, least=1, most=64)
     image_size: int = number(least=32, most=1024)
     pad: int = number(0, least=0, most=64)
@@ -119,6 +120,7 @@ class ExportSettings:
     preprocessing: Preprocessing = 'cairn'
     precision: Literal['fp32', 'fp16'] = 'fp32'
     scales: tuple[float, ...] | None = number(None, least=0.5, most=2)
+    flip: bool | None = None
     check_images: int = number(16, least=1, most=1024)
     min_cosine: float | None = number(None, least=0, most=1)
 
@@ -257,6 +259,8 @@ def _contradictions(config: TrainerConfig) -> Iterator[str]:
         yield f'settings.lastEpoch is {settings.last_epoch}, but settings.epochs is {settings.epochs}'
     if settings.sampler == 'id_uniform' and settings.batch % settings.images_per_id != 0:
         yield f'settings.batch is {settings.batch}; the sampler id_uniform needs a multiple of imagesPerId, {settings.images_per_id}'
+    if settings.sampler == 'id_uniform' and settings.shuffle_buffer is not None:
+        yield 'settings.shuffleBuffer is set; the sampler id_uniform needs the images of a landmark together, so it cannot have one'
     if settings.evaluate != 'none' and config.evaluation is None:
         yield f'settings.evaluate is {settings.evaluate}, but evaluation is null'
     if settings.weights is not None and config.weights is None and config.start is None and config.resume is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 
 from cairn_trainer.lists import ImageList
 from cairn_trainer.loaders import load
+from cairn_trainer.read_ahead import ReadAhead
 from cairn_trainer.samplers import BatchPositions, Sampler
 from cairn_trainer.transforms import Augmenter, BadImageError, Pixels, Rectangle, decode
 
@@ -153,14 +155,23 @@ class EvalImages(Dataset[tuple[int, Pixels | None]]):
         return torch.from_numpy(np.stack([pixels for _, pixels in readable])), [number for number, _ in readable]
 
 
-def train_batches(dataset: TrainImages, positions: BatchPositions, *, workers: int, pin: bool) -> Iterator[Batch]:
+def train_batches(
+    dataset: TrainImages, positions: BatchPositions, *, workers: int, pin: bool, ahead: ReadAhead | None = None
+) -> Iterator[Batch]:
     """The batches at the given positions, in order, without a pause between epochs. Raises the errors of `load`."""
-    return load(dataset, positions, dataset.collate, workers=workers, pin=pin)
+    keys = positions if ahead is None else ahead.through(positions, first=positions.first_row, batch=positions.batch, workers=workers)
+    with contextlib.nullcontext() if ahead is None else contextlib.closing(ahead):
+        yield from load(dataset, keys, dataset.collate, workers=workers, pin=pin)
 
 
-def eval_batches(dataset: EvalImages, keys: list[list[tuple[int, int]]], *, workers: int) -> Iterator[tuple[Tensor | None, list[int]]]:
+def eval_batches(
+    dataset: EvalImages, keys: list[list[tuple[int, int]]], *, workers: int, ahead: ReadAhead | None = None
+) -> Iterator[tuple[Tensor | None, list[int]]]:
     """One batch per list of (number, row); an empty list gives an empty batch. Raises the errors of `load`."""
-    return load(dataset, keys, EvalImages.collate, workers=workers)
+    batch = max((len(key) for key in keys), default=0)
+    read = keys if ahead is None else ahead.through(keys, first=0, batch=batch, workers=workers)
+    with contextlib.nullcontext() if ahead is None else contextlib.closing(ahead):
+        yield from load(dataset, read, EvalImages.collate, workers=workers)
 
 
 def erase(images: Tensor, rectangles: Tensor) -> None:

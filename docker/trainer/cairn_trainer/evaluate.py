@@ -22,9 +22,12 @@ from cairn_trainer.data import DecodedImages, EvalImages, eval_batches
 from cairn_trainer.lists import ImageList, read_parquet
 from cairn_trainer.model import EmbeddingNet, normalise
 from cairn_trainer.ranks import Ranks
+from cairn_trainer.read_ahead import ReadAhead
 
 _NEIGHBOURS = 100
 _QUERY_BLOCK = 64
+_ROWS_AHEAD = 512
+"""Images of a list in tars that an agent reads before they are asked for: a few ranges."""
 
 
 class Score(NamedTuple):
@@ -124,6 +127,9 @@ class Evaluator:
     def _features(self, net: EmbeddingNet, images: ImageList, is_asked_to_stop: Callable[[], bool]) -> tuple[Tensor, list[str]]:
         """Features [readable images, D] on the CPU and their ids, the same on every rank."""
         rows = np.unique(images.image_of_row, return_index=True)[1]
+        if images.is_in_tars:
+            # So that each rank reads its own part of the tars, from its begin to its end.
+            rows = images.by_place()[np.isin(images.by_place(), rows)]
         share = -(-len(rows) // self._ranks.world)
         first = self._ranks.rank * share
         mine = rows[first : first + share]
@@ -132,7 +138,11 @@ class Evaluator:
         dataset = EvalImages(DecodedImages(images, self._size, self._preprocessing, is_kept=False))
         features = torch.zeros(share, net.fcneck.out_features)
         read: list[int] = []
-        for pixels, places in eval_batches(dataset, batches, workers=self._workers):
+        announcements = images.announcements()
+        ahead = None
+        if announcements is not None:
+            ahead = ReadAhead(images, announcements, lambda _epoch: mine, rows_per_epoch=share, epochs=1, ahead=_ROWS_AHEAD)
+        for pixels, places in eval_batches(dataset, batches, workers=self._workers, ahead=ahead):
             if self._ranks.any(is_asked_to_stop()):
                 raise StoppedError
             if pixels is not None:

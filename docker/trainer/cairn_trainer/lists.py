@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +15,13 @@ from numpy.typing import NDArray
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_text import plain_name
 from cairn_trainer.image_files import FileState
-from cairn_trainer.served_images import open_images
+from cairn_trainer.served_images import Announcements, ServedImages, open_images
 
 CONTINENTS = ('Asia', 'Europe', 'Africa', 'North America', 'South America', 'Antarctica', 'Oceania', 'OTHER')
 """The values of the column `continent`; a row without one counts as OTHER."""
+
+RUN_BYTES = 8 * 2**20
+"""A run of a tar: the images that begin in the same 8 MiB of it. An agent reads about as much at once."""
 
 _TAR_COLUMNS = ('tar', 'offset', 'size')
 _FILE_COLUMNS = ('file_bytes', 'file_changed_ms')
@@ -31,6 +36,8 @@ class ImageList:
         is_noisy: bool [rows]; False if the list has no such column.
         image_of_row: int32 [rows], the number of the row's image: an image may be in several rows.
         images: number of distinct images.
+        is_in_tars: whether the rows say where in tars their images are.
+        is_served: whether the agent reads the images, of a dataset in object storage.
     """
 
     def __init__(self, path: Path, image_root: Path, *, is_labelled: bool) -> None:
@@ -52,7 +59,8 @@ class ImageList:
         encoded = table['image_id'].combine_chunks().dictionary_encode()
         self.image_of_row: NDArray[np.int32] = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         self.images = len(encoded.dictionary)
-        self._is_in_tars = all(name in table.column_names for name in _TAR_COLUMNS)
+        self.is_in_tars = all(name in table.column_names for name in _TAR_COLUMNS)
+        self.is_served = isinstance(self._files, ServedImages)
         self._knows_files = all(name in table.column_names for name in _FILE_COLUMNS)
 
     def _column(self, name: str, *, missing: int | bool, dtype: type) -> NDArray:
@@ -100,6 +108,44 @@ class ImageList:
             raise TrainerError('bad_row', message)
         return numbers.to_numpy().astype(np.int8)
 
+    @cached_property
+    def runs(self) -> NDArray[np.int64]:
+        """int64 [rows], the number of the run of a tar that each row's image is in. A row without a tar is a run of its own."""
+        tars = self._table['tar'].combine_chunks().dictionary_encode().indices
+        tar_of_row = pc.fill_null(tars, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        offsets = pc.fill_null(self._table['offset'], 0).to_numpy().astype(np.int64)
+        places = np.where(tar_of_row < 0, -1 - np.arange(self.rows), (tar_of_row << 24) + offsets // RUN_BYTES)
+        return np.unique(places, return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
+    def _rows_by_run(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows ordered by run and offset, and where each run begins among them."""
+        offsets = pc.fill_null(self._table['offset'], 0).to_numpy()
+        rows = np.lexsort((offsets, self.runs))
+        return rows, np.searchsorted(self.runs[rows], np.arange(int(self.runs.max()) + 2))
+
+    def by_place(self) -> NDArray[np.int64]:
+        """The rows of a list in tars, in the order of their places."""
+        return self._rows_by_run[0]
+
+    def describe_run(self, run: int) -> dict[str, Any] | None:
+        """A run as the agent takes it, with all its images; None for the row of an image that is in no tar."""
+        rows, starts = self._rows_by_run
+        mine = self._table.take(rows[starts[run] : starts[run + 1]])
+        tar = mine['tar'][0].as_py()
+        if tar is None:
+            return None
+        # An image may be in several rows.
+        images = dict(zip(mine['offset'].to_pylist(), zip(mine['size'].to_pylist(), mine['path'].to_pylist(), strict=True), strict=True))
+        registered = {}
+        if self._knows_files:
+            registered = {'fileBytes': mine['file_bytes'][0].as_py(), 'fileChangedMs': mine['file_changed_ms'][0].as_py()}
+        return {'tar': tar, **registered, 'images': [[offset, size, path] for offset, (size, path) in images.items()]}
+
+    def announcements(self) -> Announcements | None:
+        """Tells the agent what is read next; None where the images are files of this machine, or in no tars."""
+        return self._files.announcements() if self.is_in_tars and isinstance(self._files, ServedImages) else None
+
     def read(self, row: int) -> bytes:
         """The bytes of a row's image file.
 
@@ -109,7 +155,7 @@ class ImageList:
             machine is at fault.
         """
         registered = FileState(*(self._table[name][row].as_py() for name in _FILE_COLUMNS)) if self._knows_files else None
-        tar = self._table['tar'][row].as_py() if self._is_in_tars else None
+        tar = self._table['tar'][row].as_py() if self.is_in_tars else None
         if tar is None:
             return self._files.read(self.image_path(row), registered)
         return self._files.read_piece(tar, self._table['offset'][row].as_py(), self._table['size'][row].as_py(), registered)

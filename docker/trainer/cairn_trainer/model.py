@@ -59,6 +59,11 @@ def mean_over_scales(embed: Callable[[Tensor], Tensor], images: Tensor, scales: 
     return total / len(sides)
 
 
+def with_mirrored(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The mean of the embeddings of images [N, 3, S, S] and of their mirror images."""
+    return lambda images: (embed(images) + embed(images.flip(3))) / 2
+
+
 class EmbeddingNet(nn.Module):
     """The network with its classifier. State keys: `base.*`, `fcneck.weight`, `fcneck_bn.*`, `classifier.weight`."""
 
@@ -96,9 +101,9 @@ class EmbeddingNet(nn.Module):
         with torch.autocast(maps.device.type, enabled=False):
             return self.fcneck_bn(self.fcneck(pooled))
 
-    def features(self, images: Tensor, scales: Sequence[float] | None = None) -> Tensor:
-        """Normalised images [N, 3, H, W] to features [N, D], fp32, of length 1; with scales, of the mean over these."""
-        return F.normalize(mean_over_scales(self.embed, images, scales))
+    def features(self, images: Tensor, scales: Sequence[float] | None = None, *, flip: bool = False) -> Tensor:
+        """Normalised images [N, 3, H, W] to features [N, D], fp32, of length 1; with scales or flip, of the mean over these."""
+        return F.normalize(mean_over_scales(with_mirrored(self.embed) if flip else self.embed, images, scales))
 
     def forward(self, images: Tensor, labels: Tensor) -> Classified:
         """The loss of normalised images [N, 3, H, W] with labels [N]."""

@@ -1,10 +1,10 @@
 """A checkpoint as ONNX, compared with PyTorch on real images.
 
-The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and returns `features`, fp32 [N, D] of length 1: normalisation, L2 and
-    the mean over several scales, if there are any, are included. With precision fp16 the backbone stores its weights and computes in fp16;
-    pooling (a third power), neck and L2 stay in fp32. The
-    exporter is PyTorch's older one, based on tracing: it takes 0.3 s instead of 8 s with the newer one (torch.export) for the same graph,
-    since it needs neither torch._dynamo nor decompositions; these networks have no branches that tracing would miss.
+The graph takes `images`, uint8 [N, H, W, 3] in RGB with any N, and returns `features`, fp32 [N, D] of length 1: normalisation, L2 and the
+mean over several scales and the mirrored image, if asked, are included. With precision fp16 the backbone stores its weights and computes
+in fp16; pooling (a third power), neck and L2 stay in fp32. The exporter is PyTorch's older one, based on tracing: it takes 0.3 s instead
+of 8 s with the newer one (torch.export) for the same graph, since it needs neither torch._dynamo nor decompositions; these networks have
+no branches that tracing would miss.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cairn_trainer.foreign_file import heads_of, read_stored_tensors
 from cairn_trainer.half_backbone import HalfBackbone
 from cairn_trainer.lifetime import usable_cores
 from cairn_trainer.lists import ImageList
-from cairn_trainer.model import EmbeddingNet, load_weights, mean_over_scales, normalise
+from cairn_trainer.model import EmbeddingNet, load_weights, mean_over_scales, normalise, with_mirrored
 from cairn_trainer.transforms import BadImageError, Pixels, decode
 
 _OPSET = 18
@@ -51,14 +51,21 @@ class Agreement(NamedTuple):
 class ExportedGraph(nn.Module):
     """The network with pre- and postprocessing: pixels uint8 [N, H, W, 3] to features fp32 [N, D] of length 1."""
 
-    def __init__(self, net: EmbeddingNet, precision: Literal['fp32', 'fp16'], scales: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, net: EmbeddingNet, precision: Literal['fp32', 'fp16'], scales: Sequence[float] | None = None, *, flip: bool = False
+    ) -> None:
         super().__init__()
         self.net = net
         self.scales = scales
+        self.flip = flip
         self.base = HalfBackbone(net.base) if precision == 'fp16' else net.base
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(mean_over_scales(lambda scaled: self.net.head(self.base(scaled)), normalise(images), self.scales))
+        embed = with_mirrored(self._embed) if self.flip else self._embed
+        return F.normalize(mean_over_scales(embed, normalise(images), self.scales))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        return self.net.head(self.base(images))
 
 
 def export(config: ExporterConfig, events: EventLog) -> None:
@@ -75,7 +82,7 @@ def export(config: ExporterConfig, events: EventLog) -> None:
     safe_path = write_safetensors(folder / 'weights.safetensors', net.state_dict())
     onnx_path = write_onnx(net, config, folder / 'model.onnx')
     images, ids = _first_images(config, events)
-    agreement = compare(net, onnx_path, images, ids, config.settings.scales)
+    agreement = compare(net, onnx_path, images, ids, config.settings.scales, flip=bool(config.settings.flip))
     print(f'ONNX Runtime matches PyTorch: minimum cosine {agreement.cosine:.7f} over {agreement.images} images', flush=True)
     settings = config.settings
     if not agreement.cosine >= settings.min_cosine_or_default:  # NaN fails too
@@ -136,7 +143,7 @@ def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter('ignore')  # the older exporter warns about its age
             torch.onnx.export(
-                ExportedGraph(net, config.settings.precision, config.settings.scales).eval(),
+                ExportedGraph(net, config.settings.precision, config.settings.scales, flip=bool(config.settings.flip)).eval(),
                 (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
                 str(part),
                 dynamo=False,
@@ -153,6 +160,7 @@ def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
             'precision': settings.precision,
             'backbone': config.model.backbone,
             **({} if settings.scales is None else {'scales': ' '.join(map(str, settings.scales))}),
+            **({'flip': 'true'} if settings.flip else {}),
         }
         onnx.helper.set_model_props(model, {f'cairn.{name}': value for name, value in facts.items()})
         onnx.save(model, part)
@@ -164,7 +172,9 @@ def write_onnx(net: EmbeddingNet, config: ExporterConfig, path: Path) -> Path:
     return path
 
 
-def compare(net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str], scales: Sequence[float] | None = None) -> Agreement:
+def compare(
+    net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str], scales: Sequence[float] | None = None, *, flip: bool = False
+) -> Agreement:
     """Runs images, uint8 [N, S, S, 3], through PyTorch and through ONNX Runtime in batches of several sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
@@ -174,7 +184,7 @@ def compare(net: EmbeddingNet, onnx_path: Path, images: Pixels, ids: list[str], 
     for start, end in [(0, 1), *((start, start + _BATCH) for start in range(1, len(ids), _BATCH))]:
         batch = images[start:end]
         with torch.inference_mode():
-            expected = net.features(normalise(torch.from_numpy(batch)), scales).double().numpy()
+            expected = net.features(normalise(torch.from_numpy(batch)), scales, flip=flip).double().numpy()
         (found,) = session.run(None, {'images': batch})
         cosines += (_unit(expected) * _unit(found.astype(np.float64))).sum(1).tolist()
     worst = int(np.argmin(cosines))

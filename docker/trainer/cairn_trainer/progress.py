@@ -18,6 +18,7 @@ from cairn_trainer.config import TrainSettings
 from cairn_trainer.errors import from_os_error
 from cairn_trainer.evaluate import Score
 from cairn_trainer.events import EventLog
+from cairn_trainer.lists import ImageList
 from cairn_trainer.ranks import Ranks
 from cairn_trainer.samplers import Sampler
 
@@ -206,3 +207,17 @@ def describe_step(settings: TrainSettings, sampler: Sampler) -> str:
     else:
         kept = 'With another number of ranks the step size and the learning rate stay the same (effectiveBatch)'
     return f'{made_of}. {kept}; batch norms see the {settings.batch} images of one rank at a time; {sampler.dependence}.'
+
+
+def describe_reading(settings: TrainSettings, images: ImageList) -> list[str]:
+    """How images in tars are read, where that is not as they come."""
+    size = settings.shuffle_buffer
+    if size is not None and not images.is_in_tars:
+        return ['The images are in no tars: shuffleBuffer has no effect']
+    if size is not None:
+        return [f'Runs of tars in random order, their images shuffled within {size} images (shuffleBuffer)']
+    if images.is_served and images.is_in_tars:
+        return [
+            'Images that the cache of the node lacks are requested one by one, in random order: with shuffleBuffer they are read in ranges'
+        ]
+    return []

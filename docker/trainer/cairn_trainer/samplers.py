@@ -19,7 +19,7 @@ from cairn_trainer.lists import CONTINENTS, ImageList
 _CONTINENT_PERCENT = dict(zip(CONTINENTS, (50, 20, 15, 10, 2, 1, 1, 1), strict=True))
 _CLEAN_PERCENT = 66
 # Makes the samplers' draws independent of the augmentation's for the same seed and epoch.
-_SOFTMAX_STREAM, _GLD_STREAM, _ID_UNIFORM_STREAM = 1, 2, 3
+_SOFTMAX_STREAM, _GLD_STREAM, _ID_UNIFORM_STREAM, _RUN_STREAM, _BUFFER_STREAM = 1, 2, 3, 4, 5
 
 
 class Sampler(Protocol):
@@ -50,12 +50,37 @@ def make_sampler(settings: TrainSettings, images: ImageList, *, rank: int, world
     if len(rows) == 0:
         raise TrainerError('bad_row', 'No row of the list has a label, so there is nothing to train on.')
     batch, seed = settings.batch * settings.batches_per_step, settings.seed
-    if settings.sampler == 'softmax':
-        is_filled = settings.partial_step == 'fill'
-        return SoftmaxSampler(rows, batch=batch, is_filled=is_filled, seed=seed, rank=rank, world=world)
     if settings.sampler == 'id_uniform':
         return IdUniformSampler(rows, images.labels[rows], batch=batch, images_per_id=settings.images_per_id, seed=seed, rank=rank)
-    return GldSampler(rows, images.continents()[rows], images.is_noisy[rows], batch=batch, seed=seed, rank=rank, world=world)
+    size = settings.shuffle_buffer if images.is_in_tars else None
+    if settings.sampler == 'softmax':
+        is_filled = settings.partial_step == 'fill'
+        buffer = None if size is None else ShuffleBuffer(images.runs, size=size, seed=seed)
+        return SoftmaxSampler(rows, batch=batch, is_filled=is_filled, seed=seed, rank=rank, world=world, buffer=buffer)
+    continents, is_noisy = images.continents()[rows], images.is_noisy[rows]
+    buffer = None if size is None else ShuffleBuffer(images.runs, size=max(1, size // world), seed=seed)
+    return GldSampler(rows, continents, is_noisy, batch=batch, seed=seed, rank=rank, world=world, buffer=buffer)
+
+
+class ShuffleBuffer:
+    """Brings rows whose images are in the same run of a tar close to each other, so that a run can be read at once.
+
+    The runs are in a random order, which is the same on every rank: all ranks of a machine use a run at about the same time. Then each row
+    moves by less than `size` places, at random, as if it were drawn from a buffer of `size` rows. Runs are the same wherever the tars are.
+    """
+
+    def __init__(self, runs: NDArray[np.int64], *, size: int, seed: int) -> None:
+        """`runs` has the number of each row's run."""
+        self._runs = runs
+        self._size = size
+        self._seed = seed
+
+    def shuffle(self, rows: NDArray[np.int64], epoch: int, rank: int) -> NDArray[np.int64]:
+        """The same rows, as often as they occur, in another order. Rows of a run are in the order of `rows` before they move."""
+        order = np.random.Generator(np.random.PCG64([self._seed, epoch, _RUN_STREAM])).permutation(int(self._runs.max()) + 1)
+        rows = rows[np.argsort(order[self._runs[rows]], kind='stable')]
+        random = np.random.Generator(np.random.PCG64([self._seed, epoch, rank, _BUFFER_STREAM]))
+        return rows[np.argsort(np.arange(len(rows)) + random.random(len(rows)) * self._size, kind='stable')]
 
 
 class SoftmaxSampler:
@@ -67,8 +92,19 @@ class SoftmaxSampler:
     step is repeated to fill it.
     """
 
-    def __init__(self, rows: NDArray[np.int64], *, batch: int, is_filled: bool = False, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        batch: int,
+        is_filled: bool = False,
+        seed: int,
+        rank: int,
+        world: int,
+        buffer: ShuffleBuffer | None = None,
+    ) -> None:
         self._rows = rows
+        self._buffer = buffer
         self._seed = seed
         self._rank = rank
         self._world = world
@@ -80,7 +116,11 @@ class SoftmaxSampler:
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.Generator(np.random.PCG64([self._seed, epoch, _SOFTMAX_STREAM]))
-        return np.resize(random.permutation(self._rows), self._total)[self._rank :: self._world]
+        rows = random.permutation(self._rows)
+        if self._buffer is not None:
+            # Of the whole epoch, for all ranks: the images of a step do not depend on their number.
+            rows = self._buffer.shuffle(rows, epoch, 0)
+        return np.resize(rows, self._total)[self._rank :: self._world]
 
 
 class GldSampler:
@@ -101,9 +141,11 @@ class GldSampler:
         seed: int,
         rank: int,
         world: int,
+        buffer: ShuffleBuffer | None = None,
     ) -> None:
         self._seed = seed
         self._rank = rank
+        self._buffer = buffer
         self.warnings: list[str] = []
         length = max(len(rows) // world, batch)
         self.dependence = f'each rank draws {length} rows per epoch, so the rows depend on the number of ranks'
@@ -131,7 +173,8 @@ class GldSampler:
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.Generator(np.random.PCG64([self._seed, epoch, self._rank, _GLD_STREAM]))
-        return random.permutation(np.concatenate([random.choice(rows, draws) for rows, draws in self._cells]))
+        rows = random.permutation(np.concatenate([random.choice(rows, draws) for rows, draws in self._cells]))
+        return rows if self._buffer is None else self._buffer.shuffle(rows, epoch, self._rank)
 
 
 class IdUniformSampler:
@@ -173,11 +216,16 @@ class BatchPositions:
     """
 
     def __init__(self, *, batch: int, batches_per_step: int = 1, steps_per_epoch: int, first_step: int, last_step: int) -> None:
-        self._batch = batch
+        self.batch = batch
         self._batches_per_step = batches_per_step
         self._steps_per_epoch = steps_per_epoch
         self._first = first_step
         self._last = last_step
+
+    @property
+    def first_row(self) -> int:
+        """The rows before the first batch, over all epochs."""
+        return self._first * self._batches_per_step * self.batch
 
     def __len__(self) -> int:
         return (self._last - self._first) * self._batches_per_step
@@ -186,5 +234,5 @@ class BatchPositions:
         batches_per_epoch = self._steps_per_epoch * self._batches_per_step
         for number in range(self._first * self._batches_per_step, self._last * self._batches_per_step):
             epoch, in_epoch = divmod(number, batches_per_epoch)
-            start = in_epoch * self._batch
-            yield [(epoch, index) for index in range(start, start + self._batch)]
+            start = in_epoch * self.batch
+            yield [(epoch, index) for index in range(start, start + self.batch)]

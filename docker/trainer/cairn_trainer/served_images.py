@@ -52,6 +52,10 @@ class ServedImages:
         """As `ImageFiles.read_piece`."""
         return self._ask({'path': tar, 'tar': tar, 'offset': offset, 'size': size, **_recorded(registered)})
 
+    def announcements(self) -> Announcements:
+        """A connection on which to say what is read next."""
+        return Announcements(self._path)
+
     def _ask(self, question: dict[str, Any]) -> bytes:
         try:
             stream = self._stream()
@@ -61,9 +65,7 @@ class ServedImages:
             data = stream.read(reply.get('bytes', 0))
         except (OSError, ValueError) as error:
             self._of_thread.stream = None
-            raise TrainerError(
-                'storage_failed', f'The agent does not answer with images at {self._path}: {error}. Retry the step.'
-            ) from error
+            raise _unanswered(self._path, error) from error
         if 'bad' in reply:
             raise BadImageError(reply['bad'])
         if 'code' in reply:
@@ -77,12 +79,51 @@ class ServedImages:
         owner, stream = getattr(self._of_thread, 'owner', None), getattr(self._of_thread, 'stream', None)
         # A forked loader has its parent's connection, and must not share it.
         if stream is None or owner != os.getpid():
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(_LONGEST_WAIT)
-            connection.connect(str(self._path))
-            stream = connection.makefile('rwb')
+            stream = _connect(self._path)
             self._of_thread.owner, self._of_thread.stream = os.getpid(), stream
         return stream
+
+
+class Announcements:
+    """Names the runs of tars whose images are asked for soon. The agent keeps a run until all who have announced it withdraw it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: BinaryIO | None = None
+
+    def announce(self, run: int, described: dict[str, Any] | None) -> None:
+        """`described` is the run of `ImageList.describe_run`, `run` its number. Nothing is answered: faults are those of later reads."""
+        if described is not None:
+            self._tell({'announce': run, **described})
+
+    def withdraw(self, run: int) -> None:
+        self._tell({'withdraw': run})
+
+    def close(self) -> None:
+        """Withdraws all that is left."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        try:
+            self._stream = self._stream or _connect(self._path)
+            self._stream.write(json.dumps(message).encode() + b'\n')
+            self._stream.flush()
+        except OSError as error:
+            raise _unanswered(self._path, error) from error
+
+
+def _connect(path: Path) -> BinaryIO:
+    # The stream keeps the connection open, until it is closed itself.
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_LONGEST_WAIT)
+        connection.connect(str(path))
+        return connection.makefile('rwb')
+
+
+def _unanswered(path: Path, error: Exception) -> TrainerError:
+    return TrainerError('storage_failed', f'The agent does not answer with images at {path}: {error}. Retry the step.')
 
 
 def _recorded(registered: FileState | None) -> dict[str, int | None]:

@@ -26,9 +26,10 @@ from cairn_trainer.lifetime import is_asked_to_stop
 from cairn_trainer.lists import ImageList
 from cairn_trainer.model import EmbeddingNet, load_weights
 from cairn_trainer.optim import CosineSchedule, LossScale, Sgd
-from cairn_trainer.progress import Progress, describe_step
+from cairn_trainer.progress import Progress, describe_reading, describe_step
 from cairn_trainer.published_weights import load_published
 from cairn_trainer.ranks import Ranks
+from cairn_trainer.read_ahead import read_ahead_of
 from cairn_trainer.samplers import BatchPositions, make_sampler
 from cairn_trainer.snapshot import Snapshots
 from cairn_trainer.step_tally import RankReport, StepTally
@@ -67,7 +68,7 @@ class Stage:
         self._sampler = make_sampler(settings, self._images, rank=ranks.rank, world=ranks.world)
         self._steps_per_epoch = self._sampler.steps_per_epoch
         self._total_steps = (settings.last_epoch or settings.epochs) * self._steps_per_epoch
-        self._notes = [describe_step(settings, self._sampler)]
+        self._notes = [describe_step(settings, self._sampler), *describe_reading(settings, self._images)]
         self._evaluator = self._make_evaluator()
         self._schedule = CosineSchedule(settings.learning_rate, settings.epochs, settings.warmup_epochs)
         self._checkpoints = CheckpointSchedule(
@@ -158,7 +159,10 @@ class Stage:
             first_step=self._step,
             last_step=self._total_steps,
         )
-        return train_batches(dataset, positions, workers=settings.loader_workers, pin=self._ranks.device.type == 'cuda')
+        pin = self._ranks.device.type == 'cuda'
+        ahead = read_ahead_of(self._images, settings, self._sampler, self._ranks.world)
+        pin = self._ranks.device.type == 'cuda'
+        return train_batches(dataset, positions, workers=settings.loader_workers, pin=pin, ahead=ahead)
 
     def _train_step(self, batches: Iterator[Batch]) -> None:
         """Queues one optimizer step on the device and settles the previous one; then saves a checkpoint or stops if due."""

@@ -95,6 +95,25 @@ def test_features_of_several_scales_are_the_mean_of_what_the_network_returns_at_
     assert not np.allclose(found, single.numpy(), atol=1e-3)
 
 
+@pytest.mark.parametrize('options', [{}, {'scales': [0.5, 1]}])
+def test_mirrored_images_count_as_much(tmp_path, trained, options):
+    collection, run = trained
+    code, events = run_export(configure_export(tmp_path / 'out', collection, run.checkpoint(), flip=True, **options))
+    assert (code, events[-1]['event']) == (0, 'exported')
+    assert events[-1]['cosine'] > 0.999999
+    session = onnxruntime.InferenceSession(tmp_path / 'out' / 'model.onnx', providers=['CPUExecutionProvider'])
+    assert session.get_modelmeta().custom_metadata_map['cairn.flip'] == 'true'
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    (found,) = session.run(None, {'images': pixels})
+    (mirrored,) = session.run(None, {'images': np.ascontiguousarray(pixels[:, :, ::-1])})
+    np.testing.assert_allclose(found, mirrored, atol=1e-6)
+    net = EmbeddingNet(ModelSettings(backbone='small', embedding_dim=16), 4)
+    net.load_state_dict(torch.load(tmp_path / 'out' / 'weights.pt', weights_only=True))
+    with torch.inference_mode():
+        single = net.eval().features(normalise(torch.from_numpy(pixels)), **options).numpy()
+    assert not np.allclose(found, single, atol=1e-3)
+
+
 def test_a_model_that_differs_is_rejected_with_its_worst_image(tmp_path, trained, monkeypatch):
     collection, run = trained
     forward = onnx_export.ExportedGraph.forward

@@ -56,6 +56,21 @@ def _stop_after(run, steps):
     return exit_code_of(process)
 
 
+def test_a_resumed_stage_with_a_shuffle_buffer_ends_with_the_same_bits(tmp_path, collection):
+    options = {'ranks': 2, 'epochs': 3, 'shuffleBuffer': 8, 'maxBadImageShare': 0.2}
+    collection.write_list(rows=collection.write_tars(4))
+    whole = StageRun(tmp_path / 'whole', collection, **options)
+    assert whole.run() == 0
+    first = StageRun(tmp_path / 'first', collection, **options, loaderWorkers=1)
+    assert _stop_after(first, steps=5) == 75
+    second = StageRun(tmp_path / 'second', collection, **options, resume=first.checkpoint(), loaderWorkers=2)
+    assert second.run() == 0
+    _same(_final(second), _final(whole))
+    other = StageRun(tmp_path / 'other', collection, **{**options, 'shuffleBuffer': 9}, resume=first.checkpoint())
+    assert other.run() == 65
+    assert 'shuffleBuffer is 8 in the checkpoint and 9 in this stage' in other.events('failed')[0]['message']
+
+
 @pytest.mark.parametrize(('ranks', 'epochs'), [(1, 2), (2, 3), pytest.param(4, 5, marks=pytest.mark.slow)])
 def test_a_stopped_and_resumed_stage_ends_with_the_same_bits(tmp_path, collection, ranks, epochs):
     options = {'ranks': ranks, 'epochs': epochs, 'sampler': 'gld' if ranks == 2 else 'softmax', 'maxBadImageShare': 0.2}

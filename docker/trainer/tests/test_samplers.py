@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,7 @@ from builders import Collection
 from cairn_trainer.config import TrainSettings
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.lists import CONTINENTS, ImageList
-from cairn_trainer.samplers import BatchPositions, GldSampler, IdUniformSampler, SoftmaxSampler, make_sampler
+from cairn_trainer.samplers import BatchPositions, GldSampler, IdUniformSampler, ShuffleBuffer, SoftmaxSampler, make_sampler
 
 SIZES = [(n, batch, world) for n in (5, 37, 256) for batch in (2, 7) for world in (1, 2, 4)]
 
@@ -196,3 +197,72 @@ def test_softmax_gives_a_step_the_same_images_whatever_the_ranks(step_of):
     for step in range(32):
         images = np.concatenate([order[step * per_rank : (step + 1) * per_rank] for order in orders])
         assert sorted(images) == sorted(_softmax(256, 8, 1, 0).order(1)[step * 8 : (step + 1) * 8])
+
+
+RUNS = np.arange(600) // 12
+
+
+def _buffered(sampler, size, *, world=1, rank=0, seed=0):
+    buffer = ShuffleBuffer(RUNS, size=size, seed=seed)
+    split = {'batch': 6, 'seed': seed, 'rank': rank, 'world': world, 'buffer': buffer}
+    if sampler == 'softmax':
+        return SoftmaxSampler(np.arange(600), **split)
+    return GldSampler(np.arange(600), (np.arange(600) % 8).astype(np.int8), np.arange(600) % 3 == 0, **split)
+
+
+@pytest.mark.parametrize('size', [1, 40, 100_000])
+def test_a_buffer_moves_each_row_less_than_its_size_from_the_order_of_the_runs(size):
+    rows = np.random.default_rng(1).permutation(600)
+    shuffled = ShuffleBuffer(RUNS, size=size, seed=3).shuffle(rows, 2, 0)
+    assert sorted(shuffled) == sorted(rows)
+    in_runs = ShuffleBuffer(RUNS, size=1, seed=3).shuffle(rows, 2, 0)
+    # Without a buffer each run is read in one go, in an order of its own.
+    assert len(np.flatnonzero(np.diff(RUNS[in_runs]))) == RUNS.max()
+    assert in_runs.tolist() != rows[np.argsort(RUNS[rows], kind='stable')].tolist()
+    moved = np.abs(np.argsort(shuffled) - np.argsort(in_runs))
+    assert moved.max() < size
+    if size > 1:
+        assert moved.max() > min(size, 600) / 4
+
+
+@pytest.mark.parametrize('sampler', ['softmax', 'gld'])
+def test_an_order_with_a_buffer_depends_on_seed_epoch_rank_and_world_alone(sampler):
+    orders = [
+        _buffered(sampler, 40, world=2, rank=rank, seed=seed).order(epoch).tolist()
+        for seed, epoch, rank in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ]
+    assert orders[0] == _buffered(sampler, 40, world=2).order(0).tolist()
+    assert len({tuple(order) for order in orders}) == 4
+
+
+@pytest.mark.parametrize('world', [1, 2, 3])
+def test_a_buffer_gives_every_rank_as_many_rows_and_changes_no_draw(world):
+    for sampler in ('softmax', 'gld'):
+        ranks = [_buffered(sampler, 40, world=world, rank=rank) for rank in range(world)]
+        assert len({rank.steps_per_epoch for rank in ranks}) == 1
+        assert len({len(rank.order(1)) for rank in ranks}) == 1
+    # With softmax a step of any number of ranks has the same images.
+    dealt = np.stack([_buffered('softmax', 40, world=world, rank=rank).order(1) for rank in range(world)], axis=1).ravel()
+    alone = _buffered('softmax', 40).order(1)
+    assert dealt.tolist() == alone[: len(dealt)].tolist()
+    plain = _gld(600, 6, world, 0, continents=np.arange(600) % 8, is_noisy=np.arange(600) % 3 == 0).order(1)
+    assert Counter(_buffered('gld', 40, world=world).order(1).tolist()) == Counter(plain.tolist())
+
+
+def test_ranks_with_draws_of_their_own_use_a_run_at_about_the_same_time():
+    one, two = (RUNS[_buffered('gld', 20, world=2, rank=rank).order(0)] for rank in range(2))
+    together = [len(set(one[at : at + 60]) & set(two[at : at + 60])) / len(set(one[at : at + 60])) for at in range(0, 240, 60)]
+    assert min(together) > 0.4
+
+
+def test_a_buffer_is_for_tars(tmp_path):
+    collection = Collection(tmp_path / 'data', landmarks=8, views=6)
+    in_tars = ImageList(collection.write_list('tars', collection.write_tars(2)), collection.images, is_labelled=True)
+    files = ImageList(collection.write_list(), collection.images, is_labelled=True)
+    with_buffer = dataclasses.replace(_settings('softmax'), shuffle_buffer=4)
+
+    def order(settings, images):
+        return make_sampler(settings, images, rank=0, world=2).order(0).tolist()
+
+    assert order(with_buffer, files) == order(_settings('softmax'), files) == order(_settings('softmax'), in_tars)
+    assert order(with_buffer, in_tars) != order(with_buffer, files)

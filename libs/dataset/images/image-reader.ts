@@ -27,6 +27,11 @@ export type ImageReader = {
    *   for a machine fault, such as a missing root (a retry may help); the signal's reason.
    */
   read(image: ImageLocation, signal?: AbortSignal): Promise<Buffer>;
+  /**
+   * Requests that each read several images of a tar of a source, and not yet sent. None for images of folders, or without a valid size:
+   * these are for {@link ImageReader.read}.
+   */
+  ranges(images: readonly ImageLocation[]): { images: readonly ImageLocation[]; read(signal: AbortSignal): Promise<Buffer[]> }[];
   close(): Promise<void>;
 };
 

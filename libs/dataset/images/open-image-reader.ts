@@ -98,6 +98,7 @@ export async function openImageReader(
 
   return {
     plan: () => undefined,
+    ranges: () => [],
     async read(image, signal) {
       signal?.throwIfAborted();
       if (closed) throw new Error('the image reader is closed');

@@ -4,7 +4,7 @@ import type { ExpectedFile, Source } from '@cairn/storage';
 import type { Remote } from '../sources/create-sources.ts';
 import { tarHeader } from '../tars/scan-tar.ts';
 import { type ImageLocation, type ImageReader, ImageUnavailable, largestImageBytes } from './image-reader.ts';
-import { headerBytes, planRanges, type TarRange } from './plan-ranges.ts';
+import { headerBytes, planRanges, runLimits, type TarRange } from './plan-ranges.ts';
 
 /** Ranges that are under way, besides that of the image being read. */
 const rangesAhead = 3;
@@ -62,7 +62,7 @@ export function openSourceReader({ source, path: root }: Remote, mostBytes = lar
     return fetches.get(number) as Fetch;
   }
 
-  async function readInTar(image: ImageLocation, tar: string, signal?: AbortSignal): Promise<Buffer> {
+  async function readInTar(image: ImageLocation, signal?: AbortSignal): Promise<Buffer> {
     const { offset, size, path } = image;
     if (typeof offset !== 'number' || typeof size !== 'number') throw new ImageUnavailable('missing', `${path} is not in a tar`, path);
     requireSize(size, path, mostBytes);
@@ -73,8 +73,26 @@ export function openSourceReader({ source, path: root }: Remote, mostBytes = lar
     fetch.left -= 1;
     // Its memory is free when the last image of it is decoded.
     if (fetch.left === 0 && number !== undefined) fetches.delete(number);
-    requireHeader(bytes.subarray(Math.max(0, offset - headerBytes - fetch.range.start)), { size, path, tar: shown(tar), offset });
-    return bytes.subarray(offset - fetch.range.start, offset - fetch.range.start + size);
+    return imageOf(bytes, fetch.range, image);
+  }
+
+  function imageOf(bytes: Buffer, { tar, start }: TarRange, { path, offset, size }: ImageLocation): Buffer {
+    const [at, length] = [(offset ?? 0) - start, size ?? 0];
+    requireHeader(bytes.subarray(Math.max(0, at - headerBytes)), { size: length, path, tar: shown(tar), offset: at + start });
+    return bytes.subarray(at, at + length);
+  }
+
+  function rangesOf(images: readonly ImageLocation[]): ReturnType<ImageReader['ranges']> {
+    const readable = images.filter(({ size }) => typeof size === 'number' && size <= mostBytes);
+    return planRanges(readable, runLimits).map((range) => ({
+      images: range.images,
+      async read(signal) {
+        const fetch = begin(range);
+        const bytes = await untilAborted(fetch.bytes, signal).finally(() => fetch.stop.abort());
+        // Copies, so that the bytes between the images are free.
+        return range.images.map((image) => Buffer.from(imageOf(bytes, range, image)));
+      },
+    }));
   }
 
   async function readFile(image: ImageLocation, signal?: AbortSignal): Promise<Buffer> {
@@ -103,9 +121,10 @@ export function openSourceReader({ source, path: root }: Remote, mostBytes = lar
 
   return {
     plan,
+    ranges: rangesOf,
     async read(image, signal) {
       signal?.throwIfAborted();
-      return image.tar ? readInTar(image, image.tar, signal) : readFile(image, signal);
+      return image.tar ? readInTar(image, signal) : readFile(image, signal);
     },
     async close() {
       stopAll();

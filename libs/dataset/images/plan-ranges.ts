@@ -15,6 +15,9 @@ export type RangeLimits = {
 /** A few in flight fill a fast network, and 8 children keep them in a few hundred MiB. */
 const rangeLimits: RangeLimits = { bytes: 8 * 2 ** 20, gapBytes: 2 ** 18 };
 
+/** For images that were chosen to be read together: the trainer's runs begin within 8 MiB (lists.py), so the last one may end after that. */
+export const runLimits: RangeLimits = { ...rangeLimits, bytes: 2 * rangeLimits.bytes };
+
 /** Cuts images, in the order in which they are read, into ranges of their tars. Images that are in no tar, empty or too large have none. */
 export function planRanges(images: readonly ImageLocation[], limits: RangeLimits = rangeLimits): TarRange[] {
   const ranges: TarRange[] = [];

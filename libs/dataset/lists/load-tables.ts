@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { type FileHandle, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type CategoryQuotes, isDatasetUrl, type ListName } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
@@ -94,16 +94,27 @@ export async function readTars(
     tars[split] = entries;
     // The database does one statement at a time.
     let turn: Promise<unknown> = Promise.resolve();
+    let parts: TarPart[] = [];
+    const flush = async (): Promise<void> => {
+      const taken = parts;
+      parts = [];
+      await insertParts(database, taken).finally(() => Promise.all(taken.map(({ file }) => file.close())));
+    };
     await inParallel(ofSplit.entries(), isDatasetUrl(tarRoot) ? remoteTarsAtATime : 1, async ([at, tar]) => {
       const number = numberOf.get(tar) ?? 0;
-      const { entry, changedMs, digest, store } = await readTar(tarRoot, tar, number, how);
+      const { entry, changedMs, digest, members } = await readTar(tarRoot, tar, number, how);
       turn = turn.then(async () => {
-        await store(database);
+        if ('part' in members) parts.push(members.part);
+        else await database.append('tar_member', members.rows);
+        if (parts.length >= partsAtATime) await flush();
         await database.append('file_now', [[number, split, tar, entry.bytes, changedMs]]);
       });
       await turn;
       entries[at] = entry;
       digests[tar] = digest;
+    }).finally(async () => {
+      await turn.catch(() => undefined);
+      await flush();
     });
   }
   return { tars, digests };
@@ -111,6 +122,49 @@ export async function readTars(
 
 /** Tars of a source that are read at a time, each once, from its first to its last byte. */
 const remoteTarsAtATime = 4;
+
+/** The index of a tar that was known: a Parquet file next to the tars, whose writer need not be `cairn`. */
+type TarPart = { number: number; tar: string; bytes: number; images: number; path: string; file: FileHandle };
+/** Read in one statement: one for each takes twice as long. */
+const partsAtATime = 64;
+
+/**
+ * Adds the images of these indexes.
+ *
+ * @throws CairnError `corrupt_tar` naming the first that is not an index of its tar
+ */
+async function insertParts(database: Database, parts: readonly TarPart[]): Promise<void> {
+  const [first] = parts;
+  if (first === undefined) return;
+  const files = `[${parts.map(({ file }) => pathLiteral(fdPath(file))).join(', ')}]`;
+  const ofPart = (values: readonly number[]): string => `[${values.join(', ')}][file_index::bigint + 1]`;
+  try {
+    // Before they are read: a few bytes of Parquet can have billions of rows. Each image has a header.
+    const heads = await database.rows(`select file_name, num_rows from parquet_file_metadata(${files})`);
+    const rowsOf = new Map(heads.map(({ file_name, num_rows }) => [file_name, count(num_rows)]));
+    const wrong = parts.find(({ file, images, bytes }) => rowsOf.get(fdPath(file)) !== images || images * blockBytes > bytes);
+    if (wrong !== undefined) throw notAnIndex(wrong);
+    const end = ofPart(parts.map(({ bytes }) => bytes));
+    const isImage = `regexp_full_match(image_id, ${literal(imageIdPattern.source)}) and "offset" > 0 and size >= 0 and "offset" + size <= ${end}`;
+    const [found] = await database.rows(`select min(file_index) as bad from read_parquet(${files}) where (${isImage}) is not true`);
+    if (found?.bad != null) throw notAnIndex(parts[count(found.bad)] ?? first);
+    const number = ofPart(parts.map((part) => part.number));
+    await database.run(`insert into tar_member select ${number}, image_id, "offset", size from read_parquet(${files})`);
+  } catch (error) {
+    if (!(error instanceof Error && unreadableParquet.test(error.message))) throw error;
+    // Without the cause, whose message may quote the file.
+    if (parts.length === 1) throw notAnIndex(first);
+    for (const part of parts) await insertParts(database, [part]);
+  }
+}
+
+/** The kinds of DuckDB's errors about the content of a file, and not about the machine. */
+const unreadableParquet = /^(Invalid Input|Binder|Conversion|Parquet|Serialization|Mismatch Type|Invalid) Error/;
+
+const notAnIndex = ({ path, tar }: TarPart): CairnError =>
+  new CairnError('corrupt_tar', `${path} is not an index of ${tar}: remove it, or write it again with \`cairn tars index\``, {
+    details: { file: path },
+  });
 
 /** Without `withMd5` only the headers of tars of this machine are read. */
 type ReadTarOptions = { gate: FileGate; signal?: AbortSignal | undefined; withMd5?: boolean };
@@ -120,8 +174,8 @@ type ReadTar = {
   changedMs: number;
   /** As registered: its md5, or what object storage reports for it. */
   digest: string;
-  /** Adds its images to the table tar_member. */
-  store: (database: Database) => Promise<void>;
+  /** Its images: an open index of them, or the rows of the table tar_member. */
+  members: { part: TarPart } | { rows: Iterable<[number, string, number, number]> };
 };
 
 /** Throws as `indexTar` does. */
@@ -137,7 +191,7 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
       entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed },
       changedMs: changedMsOf({ mtimeMs: changedAtMs }),
       digest: listed ?? (await unlistedDigest(root, tar, { gate, signal, md5 })),
-      store: (database) => storePart(database, partOf(index, tar), { number, ...known }, gate),
+      members: { part: { number, tar, bytes, images, path: partOf(index, tar), file: await gate.open(partOf(index, tar)) } },
     };
   }
   const found = await indexTar(root, tar, { withMd5, gate, signal });
@@ -147,49 +201,9 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
     entry: { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length, unindexed },
     changedMs,
     digest: md5Checked || etag === undefined ? (md5 ?? '') : remoteDigest({ bytes, changedMs, etag }),
-    store: (database) =>
-      database.append(
-        'tar_member',
-        members.map((member) => [number, member.imageId, member.offset, member.size]),
-      ),
+    members: { rows: members.map((member) => [number, member.imageId, member.offset, member.size]) },
   };
 }
-
-/**
- * Adds the images of an index that lies next to the tars, whose writer need not be `cairn`.
- *
- * @throws CairnError `corrupt_tar` where it is not an index of this tar
- */
-async function storePart(
-  database: Database,
-  path: string,
-  { number, tar, bytes, images }: { number: number; tar: string; bytes: number; images: number },
-  gate: FileGate,
-): Promise<void> {
-  const notAnIndex = (): CairnError =>
-    new CairnError('corrupt_tar', `${path} is not an index of ${tar}: remove it, or write it again with \`cairn tars index\``, {
-      details: { file: path },
-    });
-  const part = await gate.open(path);
-  const rows = `read_parquet(${pathLiteral(fdPath(part))})`;
-  try {
-    // Before they are read: a few bytes of Parquet can have billions of rows. Each image has a header.
-    const [head] = await database.rows(`select sum(num_rows) as n from parquet_file_metadata(${pathLiteral(fdPath(part))})`);
-    if (count(head?.n) !== images || images * blockBytes > bytes) throw notAnIndex();
-    const isImage = `regexp_full_match(image_id, ${literal(imageIdPattern.source)}) and "offset" > 0 and size >= 0 and "offset" + size <= ${bytes}`;
-    const [found] = await database.rows(`select count(*) as bad from ${rows} where (${isImage}) is not true`);
-    if (count(found?.bad) > 0) throw notAnIndex();
-    await database.run(`insert into tar_member select ${number}, image_id, "offset", size from ${rows}`);
-  } catch (error) {
-    // Without the cause, whose message may quote the file.
-    throw error instanceof Error && unreadableParquet.test(error.message) ? notAnIndex() : error;
-  } finally {
-    await part.close();
-  }
-}
-
-/** The kinds of DuckDB's errors about the content of a file, and not about the machine. */
-const unreadableParquet = /^(Invalid Input|Binder|Conversion|Parquet|Serialization|Mismatch Type|Invalid) Error/;
 
 /**
  * Lists the images of the splits, as the table image_now: their sizes and modification times. Returns the digest of

@@ -37,8 +37,7 @@ export async function planExtraction({ list, source, places, out, signal }: Plan
     await requireFolder('The source', source.root, gate);
     await loadIds(database, list, signal);
     const splits = await splitsOfSource(source, gate);
-    const columns = await loadPlaces(database, { source, splits, gate, signal });
-    await requireAll(database, list, source);
+    const columns = await loadPlaces(database, { list, source, splits, gate, signal });
     // The rows of the table are in order, and stay so: nothing is sorted again.
     await database.run(
       `copy (
@@ -56,7 +55,7 @@ export async function planExtraction({ list, source, places, out, signal }: Plan
   }
 }
 
-/** The table listed: the distinct ids, each with its first row or line. */
+/** The table given: the ids of the list with their rows or lines. */
 async function loadIds(database: Database, list: string, signal?: AbortSignal): Promise<void> {
   await database.run('create table given (image_id varchar, pos bigint)');
   try {
@@ -73,6 +72,12 @@ async function loadIds(database: Database, list: string, signal?: AbortSignal): 
     const message = `The list ${list} cannot be read: use a Parquet file with a column image_id, or a text file with an id in each line`;
     throw new CairnError('missing_file', message, { details: { file: list }, cause: error });
   }
+  const [ids] = await database.rows('select count(*) as n from given');
+  if (count(ids?.n) === 0) throw new CairnError('empty_list', `The list ${list} has no ids`, { details: { list } });
+}
+
+/** The table listed: the distinct ids, each with its first row or line. */
+async function distinctIds(database: Database, list: string): Promise<void> {
   const [bad] = await database.rows(
     `select image_id, pos from given where not regexp_full_match(coalesce(image_id, ''), ${literal(imageIdPattern.source.slice(1, -1))}) order by pos limit 1`,
   );
@@ -83,8 +88,6 @@ async function loadIds(database: Database, list: string, signal?: AbortSignal): 
   }
   await database.run('create table listed as select image_id, min(pos) as pos from given group by image_id');
   await database.run('drop table given');
-  const [ids] = await database.rows('select count(*) as n from listed');
-  if (count(ids?.n) === 0) throw new CairnError('empty_list', `The list ${list} has no ids`, { details: { list } });
 }
 
 const linesAtATime = 20_000;
@@ -102,17 +105,20 @@ async function loadLines(database: Database, list: string, signal?: AbortSignal)
   await database.append('given', rows);
 }
 
-type Placing = { source: ImageRoot; splits: readonly ImageSplit[]; gate: FileGate; signal: AbortSignal | undefined };
+type Placing = { list: string; source: ImageRoot; splits: readonly ImageSplit[]; gate: FileGate; signal: AbortSignal | undefined };
 
 /**
  * The table placed: each listed image that the source has, once, in the order in which they are read; of several splits with it the first
  * counts. Returns the further columns of the list.
  */
-async function loadPlaces(database: Database, { source, splits, gate, signal }: Placing): Promise<string[]> {
+async function loadPlaces(database: Database, { list, source, splits, gate, signal }: Placing): Promise<string[]> {
   if (source.kind === 'tars') {
     await readTars(database, source.root, splits, { gate, signal, withMd5: false });
-    return placesInTars(database);
+    const columns = await placesInTars(database, list);
+    await requireAll(database, list, source);
+    return columns;
   }
+  await distinctIds(database, list);
   await loadImageFiles(database, source.root, splits, { gate, signal });
   // Of several splits with an image the first counts.
   await database.run(
@@ -120,32 +126,23 @@ async function loadPlaces(database: Database, { source, splits, gate, signal }: 
      select l.image_id, s.split, s.file_bytes, s.file_changed_ms from listed l join image_now s using (image_id)
      qualify row_number() over (partition by l.image_id order by ${rankOf('s.split')}) = 1 order by l.pos`,
   );
+  await requireAll(database, list, source);
   return ['file_bytes', 'file_changed_ms'];
 }
 
 const rankOf = (split: string): string => `list_position([${imageSplits.map(literal).join(', ')}], ${split})`;
 
 /** Numbers instead of names and structs, and one sort of narrow rows: 4.9 million images are planned in seconds. */
-async function placesInTars(database: Database): Promise<string[]> {
+async function placesInTars(database: Database, list: string): Promise<string[]> {
   const tars = await database.rows('select * from file_now order by tar_number');
   const ofTar = (values: string[]): string => `[${values.join(', ')}][${tarOfPlace('key')} + 1]`;
-  // Of several places the one in the first split counts, and in it the last, as when unpacking a tar.
-  const rank = new Map<string, number>(imageSplits.map((split, at) => [split, imageSplits.length - at]));
-  const ranks = `[${tars.map((tar) => rank.get(text(tar.split)) ?? 0).join(', ')}]`;
-  await database.run(
-    `create table found as
-     select l.rowid as listed, image_id, (${ranks}[tar_number + 1]::bigint << 60) | ${placeKey} as ranked, size
-     from tar_member join listed l using (image_id)`,
-  );
-  await database.run('drop table tar_member');
-  const [twice] = await database.rows('select count(*) - count(distinct listed) as n from found');
-  if (count(twice?.n) > 0)
-    await database.run(
-      `create or replace table found as
-       select listed, any_value(image_id) as image_id, max(ranked) as ranked, arg_max(size, ranked) as size from found group by listed`,
+  if (!(await placeEachOnce(database))) {
+    await distinctIds(database, list);
+    await placeFirst(
+      database,
+      tars.map((tar) => text(tar.split)),
     );
-  await database.run(`create table ordered as select image_id, ranked & ${(1n << 60n) - 1n} as key, size from found order by key`);
-  await database.run('drop table found');
+  }
   const splitOf = ofTar(tars.map((tar) => literal(text(tar.split))));
   await database.run(`create view placed as select rowid, image_id, ${splitOf} as split, key, size from ordered`);
   return [
@@ -155,6 +152,49 @@ async function placesInTars(database: Database): Promise<string[]> {
     `${ofTar(tars.map((tar) => `${count(tar.file_bytes)}::bigint`))} as file_bytes`,
     `${ofTar(tars.map((tar) => `${count(tar.file_changed_ms)}::bigint`))} as file_changed_ms`,
   ];
+}
+
+/**
+ * The table ordered, where each id is listed once and in one tar: then nothing needs grouping, which takes as long as the join. Returns
+ * whether that is so; otherwise nothing was changed.
+ */
+async function placeEachOnce(database: Database): Promise<boolean> {
+  await database.run(
+    `create table found as
+     select g.rowid as listed, m.rowid as member, m.image_id, ${placeKey} as key, size from tar_member m join given g using (image_id)`,
+  );
+  const [all] = await database.rows('select (select count(*) from given) as listed, (select count(*) from tar_member) as members');
+  const [listed, members] = [count(all?.listed), count(all?.members)];
+  const [counts] = await database.rows(
+    `select count(*) as found, bit_count(bitstring_agg(listed, 0, ${listed})) as ids, bit_count(bitstring_agg(member, 0, ${members})) as places
+     from found`,
+  );
+  const isOnce = counts?.found === listed && counts.ids === listed && counts.places === listed;
+  if (isOnce) {
+    await database.run('create table ordered as select image_id, key, size from found order by key');
+    await database.run('drop table tar_member');
+    await database.run('alter table given rename to listed');
+  }
+  await database.run('drop table found');
+  return isOnce;
+}
+
+/** The table ordered, of any list: of several places of an id the one in the first split counts, and in it the last, as when unpacking. */
+async function placeFirst(database: Database, splitOfTar: readonly string[]): Promise<void> {
+  const rank = new Map<string, number>(imageSplits.map((split, at) => [split, imageSplits.length - at]));
+  const ranks = `[${splitOfTar.map((split) => rank.get(split) ?? 0).join(', ')}]`;
+  await database.run(
+    `create table placed_often as
+     select l.rowid as listed, image_id, (${ranks}[tar_number + 1]::bigint << 60) | ${placeKey} as ranked, size
+     from tar_member join listed l using (image_id)`,
+  );
+  await database.run('drop table tar_member');
+  await database.run(
+    `create table ordered as
+     select any_value(image_id) as image_id, max(ranked) & ${(1n << 60n) - 1n} as key, arg_max(size, ranked) as size
+     from placed_often group by listed order by key`,
+  );
+  await database.run('drop table placed_often');
 }
 
 const mostNamed = 5;

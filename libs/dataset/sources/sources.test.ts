@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { ImageSource } from '@cairn/contract';
-import { openStore } from '@cairn/storage';
+import { openSource, openStore } from '@cairn/storage';
 import { type S3Proxy, startS3, startS3Proxy, type TestS3, type Verdict } from '@cairn/testing';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { inspectDataset } from '../check-dataset.ts';
 import { imagePath, imageSplits } from '../folders.ts';
 import { openImageReader } from '../images/open-image-reader.ts';
@@ -165,6 +165,37 @@ test('a tar that was replaced, has another md5, or does not match its index is n
     code: 'corrupt_tar',
     message: expect.stringMatching(/images_000.tar has the md5 .* instead of/),
   });
+});
+
+test('a tar that becomes another between two of its ranges is named, even with the same size and time', async () => {
+  const { source, roots } = tars;
+  const [first, second] = (await tars.rowsOf('index')).filter(({ tar }) => tar === 'index/images_001.tar');
+  const store = openStore(s3.url('tars'));
+  const there = openSource(s3.url('tars'));
+  onTestFinished(() => there.close());
+  const bytes = await store.getBytes('index/images_001.tar');
+  const put = async (content: Buffer): Promise<number> => {
+    await store.put('index/images_001.tar', content);
+    return (await there.head('index/images_001.tar'))?.changedMs ?? 0;
+  };
+  const other = Buffer.from(bytes);
+  other[other.length - 1] = 1;
+  for (;;) {
+    const fileChangedMs = await put(bytes);
+    const reader = await openImageReader(source.root, roots, fast);
+    try {
+      await reader.read({ ...first, path: first?.path ?? '', fileChangedMs });
+      // Servers tell seconds.
+      if ((await put(other)) !== fileChangedMs) continue;
+      await expect(reader.read({ ...second, path: second?.path ?? '', fileChangedMs })).rejects.toMatchObject({
+        code: 'dataset_changed',
+        message: expect.stringMatching(/images_001.tar is .*, ETag .*; expected .*, ETag/),
+      });
+      break;
+    } finally {
+      await reader.close();
+    }
+  }
 });
 
 test('a tree in a bucket is digested by its ETags, and an outage costs one reader at a time a few requests and ends in one error', async () => {

@@ -63,6 +63,8 @@ const gridRow = z.object({
   recentSeconds: z.coerce.number(),
 });
 
+const heldRow = z.object({ gpuSeconds: z.number(), cost: z.number().nullable() });
+
 const workerRow = z.object({
   id: z.string(),
   ordinal: z.number().int(),
@@ -71,6 +73,8 @@ const workerRow = z.object({
   shards: z.number().int(),
   images: z.coerce.number().int(),
   seconds: shardSeconds,
+  bytesRead: z.coerce.number().int().nullable(),
+  device: z.string().nullable(),
   startedAt: z.date().nullable(),
   endedAt: z.date().nullable(),
 });
@@ -100,9 +104,20 @@ export async function readShardGrid(db: Transaction, args: StepArgs): Promise<Sh
            (count(*) filter (where s.state = 'committed'))::int as shards,
            coalesce(sum(s.count) filter (where s.state = 'committed'), 0)::text as images,
            jsonb_build_object('read', coalesce(sum((s.seconds ->> 'read')::float8), 0), 'decode', coalesce(sum((s.seconds ->> 'decode')::float8), 0),
-             'infer', coalesce(sum((s.seconds ->> 'infer')::float8), 0), 'write', coalesce(sum((s.seconds ->> 'write')::float8), 0)) as seconds
+             'infer', coalesce(sum((s.seconds ->> 'infer')::float8), 0), 'write', coalesce(sum((s.seconds ->> 'write')::float8), 0)) as seconds,
+           sum((s.work ->> 'bytesRead')::bigint)::text as "bytesRead", max(s.work ->> 'device') as device
       from shard s join attempt a on a.id = s.attempt_id where s.step_id = ${step.id}
      group by a.id order by a.ordinal limit ${maxWorkers}`,
+  );
+  // As the ledger counts: from the start of an attempt to its end, at the price of its pool.
+  const [held] = readRows(
+    heldRow,
+    await db.$queryRaw`
+    select coalesce(sum(seconds), 0)::float8 as "gpuSeconds", (sum(seconds * price) / 3600)::float8 as cost
+      from (select a.slots * extract(epoch from coalesce(a.ended_at, now()) - a.started_at) as seconds,
+                   coalesce(a.gpu_hour_price, case when a.ended_at is null then p.gpu_hour_price end) as price
+              from attempt a left join pool p on p.name = a.pool
+             where a.step_id = ${step.id} and a.pool <> 'tasks' and a.started_at is not null) a`,
   );
   const { states, attempts, tenths, rejected, tries, images = 0, leased = 0, recent = 0, recentSeconds = 0 } = grid ?? {};
   const placeOf = new Map(workers.map(({ id }, at) => [id, at]));
@@ -127,6 +142,8 @@ export async function readShardGrid(db: Transaction, args: StepArgs): Promise<Sh
     })),
     rate,
     etaSeconds: rate === null ? null : Math.max(0, images - done) / rate,
+    gpuSeconds: held?.gpuSeconds ?? 0,
+    cost: held?.cost ?? null,
     proof: proofOf({ ...counts, images }, step.artifact?.state === 'ready'),
   };
 }

@@ -152,7 +152,7 @@ export async function commitShard(
   commit: ShardCommit,
 ): Promise<void> {
   refuseForeignFiles(attemptId, commit.files);
-  const { rows: features, rejected, files, idsSha256, seconds } = commit;
+  const { rows: features, rejected, files, idsSha256, seconds, work } = commit;
   const kinds = stepKind.options.filter((kind) => idsSha256 === null || hasFilesOf(kind, index, commit));
   const rows = await retriedAfterDeadlock(
     () => ctx.prisma.$queryRaw`
@@ -167,7 +167,8 @@ export async function commitShard(
           returning a.id, live.step_id),
         done as (
           update shard s set state = 'committed', attempt_id = kept.id, backup_attempt_id = null, lease_until = null, rows = ${features}, rejected = ${rejected},
-            files = ${JSON.stringify(files)}::jsonb, ids_sha256 = ${idsSha256}, seconds = ${JSON.stringify(seconds)}::jsonb, committed_at = now()
+            files = ${JSON.stringify(files)}::jsonb, ids_sha256 = ${idsSha256}, seconds = ${JSON.stringify(seconds)}::jsonb,
+            work = ${work === undefined ? null : JSON.stringify(work)}::jsonb, committed_at = now()
           from kept
           where s.step_id = kept.step_id and s."index" = ${index} and kept.id in (s.attempt_id, s.backup_attempt_id) and s.state = 'leased'
           returning s.step_id),

@@ -65,7 +65,7 @@ export type ShardResult = {
 /**
  * Extracts the features of one shard: reads and decodes ahead on other threads, runs the models in batches of one fixed shape, and commits
  * for each set `img_emb/img_emb_NNNNN.npy` (float16, unit length, rows x dim), `metadata/metadata_NNNNN.parquet` (image_id, in the order of
- * the rows) and, if there are any, `rejected/rejected_NNNNN.parquet` (image_id, path, reason). The ids are read back: each row is in one of
+ * the rows) and, if there are any, `rejected/rejected_NNNNN.parquet` (image_id, path, reason, bytes). The ids are read back: each row is in one of
  * the two files, once. An image that cannot be read, decoded or embedded is rejected; a shard with only rejected images commits 0 rows.
  * Files get their final names only on success. Returns a result for each set.
  *
@@ -202,12 +202,12 @@ async function openSet(set: ShardSet, { rows, part, parquet, batch, imageSize, s
       const features = new Float16Array(taken.length * dim);
       const imageIds: string[] = [];
       const places: (FeaturePlace & { at: number })[] = [];
-      for (const { imageId, path } of taken) {
+      for (const { imageId, path, size, fileBytes } of taken) {
         const outcome = known?.get(imageId) ?? outcomes.get(imageId);
         if (outcome === undefined) throw new CairnError('internal', `Image ${imageId} of shard ${part} was neither extracted nor known`);
         if (outcome instanceof Float16Array) features.set(outcome, imageIds.length * dim);
         else if ('path' in outcome) places.push({ ...outcome, at: imageIds.length });
-        else rejected.push({ imageId, path, reason: outcome.reason });
+        else rejected.push({ imageId, path, reason: outcome.reason, bytes: size ?? fileBytes ?? null });
         if (outcome instanceof Float16Array || 'path' in outcome) imageIds.push(imageId);
       }
       await reader.read(places, features);

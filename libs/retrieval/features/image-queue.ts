@@ -3,8 +3,8 @@ import { untilAborted } from '@cairn/runtime';
 import { type DecodePool, withinTime } from '../image/decode-pool.ts';
 import { reasonOf, UnreadableImage } from '../image/unreadable-image.ts';
 
-/** A row of the list. `read` may need more fields, such as a tar's offset. */
-export type ImageRow = { imageId: string; path: string };
+/** A row of the list. `read` may need more fields, such as a tar's offset. Its bytes are `size` in a tar, otherwise `fileBytes`. */
+export type ImageRow = { imageId: string; path: string; size?: number | null; fileBytes?: number | null };
 
 /** Reads the file of one row. It should stop when the signal is aborted. */
 export type ReadImage<Row extends ImageRow> = (row: Row, signal: AbortSignal) => Promise<Uint8Array>;

@@ -6,8 +6,8 @@ import { writingTo } from '../files/whole-file.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createNpy } from './npy.ts';
 
-/** A rejected image, and the reason. */
-export type RejectedImage = { imageId: string; path: string; reason: string };
+/** A rejected image, the reason, and the bytes that it has by the list; null where that does not tell. */
+export type RejectedImage = { imageId: string; path: string; reason: string; bytes: number | null };
 
 /** `name` is relative to the folder of the feature set, with forward slashes; `path` is the location of the file. */
 export type ShardFile = { name: string; path: string; bytes: number; sha256: string };
@@ -63,8 +63,8 @@ export async function createShardFiles(
           { path: unfinished('metadata'), columns: { image_id: 'text' }, rows: imageIds.map((imageId) => [imageId]) },
           signal,
         );
-        const columns = { image_id: 'text', path: 'text', reason: 'text' } as const;
-        const reasons = rejected.map(({ imageId, path, reason }) => [imageId, path, reason]);
+        const columns = { image_id: 'text', path: 'text', reason: 'text', bytes: 'bigint' } as const;
+        const reasons = rejected.map(({ imageId, path, reason, bytes }) => [imageId, path, reason, bytes]);
         if (reasons.length > 0) await parquet.write({ path: unfinished('rejected'), columns, rows: reasons }, signal);
         const files: ShardFile[] = [];
         for (const kind of kinds) if (kind !== 'rejected' || reasons.length > 0) files.push(await finish(kind));

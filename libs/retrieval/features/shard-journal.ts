@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { writingTo } from '../files/whole-file.ts';
@@ -60,23 +60,32 @@ export async function openJournal(path: string, of: JournalOf): Promise<{ journa
   return { journal, known };
 }
 
-/** What a journal has, and where its last whole record ends. A file that is missing, or of another shard, has nothing. */
+/**
+ * What a journal has, and where its last whole record ends. A file that is missing, or of another shard, has nothing. Read record by
+ * record: a shard of a million images has more than fits into a buffer.
+ */
 async function readJournal(path: string, of: JournalOf): Promise<{ known: Map<string, KnownRow>; end: number }> {
   const known = new Map<string, KnownRow>();
-  const bytes = await readFile(path).catch(() => Buffer.alloc(0));
+  const file = await open(path, 'r').catch(() => null);
+  if (file === null) return { known, end: 0 };
   let end = 0;
-  for (let record = decode(bytes, 0); record !== null; record = decode(bytes, end)) {
-    if (end === 0) {
-      const first = firstText.safeParse(record.text).data;
-      if (first?.extraction !== of.extraction || first.part !== of.part || first.dim !== of.dim) return { known, end: 0 };
-    } else {
-      const batch = recordText.safeParse(record.text).data;
-      if (batch === undefined || batch.imageIds.length * of.dim * valueBytes !== record.featureBytes) break;
-      for (const [row, id] of batch.imageIds.entries()) known.set(id, { path, offset: record.featuresAt + row * of.dim * valueBytes });
+  try {
+    const { size } = await file.stat();
+    for (let record = await readRecord(file, 0, size); record !== null; record = await readRecord(file, end, size)) {
+      if (end === 0) {
+        const first = firstText.safeParse(record.text).data;
+        if (first?.extraction !== of.extraction || first.part !== of.part || first.dim !== of.dim) return { known, end: 0 };
+      } else {
+        const batch = recordText.safeParse(record.text).data;
+        if (batch === undefined || batch.imageIds.length * of.dim * valueBytes !== record.featureBytes) break;
+        for (const [row, id] of batch.imageIds.entries()) known.set(id, { path, offset: record.featuresAt + row * of.dim * valueBytes });
+      }
+      end = record.end;
     }
-    end = record.end;
+    return { known, end };
+  } finally {
+    await file.close();
   }
-  return { known, end };
 }
 
 function encode(text: unknown, features: Uint8Array): Buffer {
@@ -90,13 +99,24 @@ function encode(text: unknown, features: Uint8Array): Buffer {
 
 type JournalRecord = { text: unknown; featuresAt: number; featureBytes: number; end: number };
 
-function decode(bytes: Buffer, at: number): JournalRecord | null {
-  if (bytes.length < at + headBytes) return null;
-  const [textBytes, featureBytes] = [bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)];
-  const [textAt, featuresAt] = [at + headBytes, at + headBytes + textBytes];
-  const end = featuresAt + featureBytes;
-  if (bytes.length < end) return null;
-  const digest = createHash('sha256').update(bytes.subarray(textAt, end)).digest();
-  if (!digest.equals(bytes.subarray(at + 8, textAt))) return null;
-  return { text: JSON.parse(bytes.toString('utf8', textAt, featuresAt)), featuresAt, featureBytes, end };
+/** A record longer than this is damaged: a batch has at most 1,024 images. */
+const mostRecordBytes = 2 ** 28;
+
+/** The record at a place of a file of `size` bytes; null for one that is cut or damaged, or cannot be read. */
+async function readRecord(file: FileHandle, at: number, size: number): Promise<JournalRecord | null> {
+  const head = await readAt(file, at, headBytes);
+  if (head === null) return null;
+  const [textBytes, featureBytes] = [head.readUInt32LE(0), head.readUInt32LE(4)];
+  const textAt = at + headBytes;
+  const end = textAt + textBytes + featureBytes;
+  if (end > size || end - textAt > mostRecordBytes) return null;
+  const body = await readAt(file, textAt, end - textAt);
+  if (body === null || !createHash('sha256').update(body).digest().equals(head.subarray(8))) return null;
+  return { text: JSON.parse(body.toString('utf8', 0, textBytes)), featuresAt: textAt + textBytes, featureBytes, end };
+}
+
+async function readAt(file: FileHandle, at: number, length: number): Promise<Buffer | null> {
+  const bytes = Buffer.allocUnsafe(length);
+  const read = await file.read(bytes, 0, length, at).catch(() => null);
+  return read?.bytesRead === length ? bytes : null;
 }

@@ -79,10 +79,20 @@ export async function readNodePlacement(directory: string): Promise<NodePlacemen
   try {
     const [name] = await readdir(directory);
     if (name === undefined) throw new CairnError('internal', `ONNX Runtime wrote no profile into ${directory}`);
-    const events: unknown = JSON.parse(await readFile(join(directory, name), 'utf8'));
+    const events = wholeProfile(await readFile(join(directory, name), 'utf8'), directory);
     return Array.isArray(events) ? events.flatMap(placementOf) : [];
   } finally {
     await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** ONNX Runtime says nothing when it cannot write all of it. */
+function wholeProfile(text: string, directory: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const message = `No space left for ONNX Runtime's profile of a model in ${directory}, which ends early. Free some space there`;
+    throw new CairnError('storage_full', message, { cause });
   }
 }
 

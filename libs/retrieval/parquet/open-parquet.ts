@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { CairnError } from '@cairn/contract';
-import { DOUBLE, DuckDBDataChunk, DuckDBInstance, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api';
+import { BIGINT, DOUBLE, DuckDBDataChunk, DuckDBInstance, type DuckDBType, type DuckDBValue, INTEGER, VARCHAR } from '@duckdb/node-api';
 import { writingTo } from '../files/whole-file.ts';
 
 /** The result of a query, column by column. Reading a column checks every cell; an unexpected value is `corrupt_artifact`. */
@@ -54,8 +54,8 @@ function asInteger(cell: unknown): number | undefined {
   return typeof cell === 'number' && Number.isSafeInteger(cell) ? cell : undefined;
 }
 
-/** Types of written columns: VARCHAR, INTEGER (32 bits) and DOUBLE. */
-export type ColumnType = 'text' | 'integer' | 'double';
+/** Types of written columns: VARCHAR, INTEGER (32 bits), BIGINT (of safe integers) and DOUBLE. */
+export type ColumnType = 'text' | 'integer' | 'bigint' | 'double';
 export type Cell = string | number | null;
 
 export type ParquetFile = {
@@ -95,7 +95,7 @@ export type ParquetOptions = {
   timeoutMs?: number;
 };
 
-const duckdbType: Record<ColumnType, DuckDBType> = { text: VARCHAR, integer: INTEGER, double: DOUBLE };
+const duckdbType: Record<ColumnType, DuckDBType> = { text: VARCHAR, integer: INTEGER, bigint: BIGINT, double: DOUBLE };
 /** DuckDB's own vector size. */
 const CHUNK_ROWS = 2048;
 
@@ -181,7 +181,7 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
       const appender = await connection.createAppender('file_being_written');
       for (const chunk of chunksOf(rows)) {
         const data = DuckDBDataChunk.create(types);
-        data.setRows(chunk);
+        data.setRows(chunk.map((row) => row.map((cell, column) => (types[column] === BIGINT && cell !== null ? BigInt(cell) : cell))));
         appender.appendDataChunk(data);
       }
       appender.closeSync();

@@ -127,6 +127,9 @@ const defaultSourceLimits: SourceLimits = {
   mostTries: 8,
 };
 
+/** More tars than are read at the same time. */
+const mostEtags = 1000;
+
 /** Reads of a source that survive its faults: resumed at the byte reached, behind one circuit breaker. */
 function steadySource(requests: SourceRequests, limits: SourceLimits): Source {
   const breaker = createBreaker(limits);
@@ -140,9 +143,18 @@ function steadySource(requests: SourceRequests, limits: SourceLimits): Source {
     return found;
   }
 
+  /** The ETags of the files that were read last: a tar is read in many ranges, all of which must be of the same file. */
+  const etags = new Map<string, string>();
+  function keepEtag(path: string, etag: string | null): void {
+    if (etag === null) return;
+    etags.delete(path);
+    etags.set(path, etag);
+    for (const [oldest] of etags) if (etags.size > mostEtags) etags.delete(oldest);
+  }
+
   async function* read(path: string, { start = 0, end, expected, signal = never }: ReadOptions = {}): AsyncGenerator<Uint8Array> {
     const tries = attempts(path, signal);
-    let known: ExpectedFile | undefined = expected;
+    let known: ExpectedFile | undefined = expected && { etag: etags.get(path) ?? null, ...expected };
     let until = end;
     if (until === undefined) {
       const found = await head(path, signal);
@@ -165,6 +177,7 @@ function steadySource(requests: SourceRequests, limits: SourceLimits): Source {
         return answer;
       });
       known = { ...opened.file };
+      if (expected !== undefined) keepEtag(path, opened.file.etag);
       const chunks = (opened.body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
       try {
         for (;;) {

@@ -17,7 +17,7 @@ const { values: options } = parseArgs({
     'per-minute': { type: 'string', default: '10000' },
     dim: { type: 'string', default: '512' },
     /** Of the benchmarks of speed. */
-    only: { type: 'string', multiple: true, default: ['model', 'loader', 'memory', 's3'] },
+    only: { type: 'string', multiple: true, default: ['model', 'loader', 'memory', 's3', 'training'] },
     images: { type: 'string', default: '512' },
     flat: { type: 'string', default: '20000' },
     size: { type: 'string', default: '256' },

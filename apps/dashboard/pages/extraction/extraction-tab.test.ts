@@ -21,11 +21,12 @@ test('10,000 shards are a grid that the keyboard reaches, with a page of a table
   const { id: stepId } = await harness.step(runId, 'extract_index');
   await prisma.shard.deleteMany({ where: { stepId } });
   await prisma.$executeRaw`
-    insert into shard (step_id, index, from_row, count, state, attempt_id, tries, rows, rejected, seconds, committed_at)
+    insert into shard (step_id, index, from_row, count, state, attempt_id, tries, rows, rejected, seconds, work, committed_at)
     select ${stepId}, i, i * 500, 500, case when i < 7000 then 'committed' when i < 7008 then 'leased' else 'pending' end,
            case when i < 7008 then ${attempt} end, case when i % 97 = 5 then 2 else 1 end, case when i < 7000 then 500 - (i % 50 = 3)::int end,
            case when i < 7000 then (i % 50 = 3)::int end,
-           case when i < 7000 then '{"read":1.5,"decode":3,"infer":5,"write":0.5}'::jsonb end, case when i < 7000 then now() end
+           case when i < 7000 then '{"read":1.5,"decode":3,"infer":5,"write":0.5}'::jsonb end,
+           case when i < 7000 then '{"bytesRead":50000000,"device":"CPU of a test","versions":{}}'::jsonb end, case when i < 7000 then now() end
       from generate_series(0, 9999) i`;
   await prisma.step.update({
     where: { id: stepId },
@@ -47,7 +48,12 @@ test('10,000 shards are a grid that the keyboard reaches, with a page of a table
   for (let at = 0; at < 3; at += 1) await grid.press('ArrowRight');
   expect(await grid.getAttribute('aria-valuetext')).toBe('Shard 3: committed by worker 1 in 10.0 s, 1 image rejected');
   expect(new URL(page.url()).searchParams.get('shard')).toBe('3');
-  await page.getByRole('region', { name: 'Workers' }).getByText('50 %').first().waitFor();
+  const workers = page.getByRole('region', { name: 'Workers' });
+  await workers.getByText('50 %').first().waitFor();
+  await workers.getByText('CPU of a test').first().waitFor();
+  await page.getByText('Read', { exact: true }).first().waitFor();
+  // 7,000 shards of 50 MB.
+  await workers.getByText('350 GB').first().waitFor();
   expect(await page.locator('tbody tr').count()).toBeLessThanOrEqual(60);
   expect(await accessibilityFaults(page)).toEqual([]);
   await page.setViewportSize({ width: 1280, height: 1000 });

@@ -7,7 +7,7 @@ import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { type Fact, Facts } from '../../parts/facts.tsx';
-import { formatCount, formatDuration, formatShare } from '../../parts/numbers.ts';
+import { formatBytes, formatCount, formatDuration, formatMoney, formatShare } from '../../parts/numbers.ts';
 import { Picture } from '../../parts/picture.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
@@ -94,13 +94,25 @@ function Shards({ grid }: { grid: ShardGrid }) {
   );
 }
 
-const shardFacts = ({ counts, rate, etaSeconds }: ShardGrid): Fact[] => [
-  ['Shards', `${formatCount(counts.committed)} of ${formatCount(counts.total)} committed, ${formatCount(counts.leased)} in work`],
-  ...(rate === null
-    ? []
-    : [['Rate, last 10 minutes', `${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} images/s`] satisfies Fact]),
-  ...(etaSeconds === null ? [] : [['Left', formatDuration(etaSeconds * 1000)] satisfies Fact]),
-];
+const million = 1_000_000;
+
+/** How far the extraction is, what has been read so far, and what a million images take. */
+function shardFacts({ counts, rate, etaSeconds, attempts, gpuSeconds, cost }: ShardGrid): Fact[] {
+  const bytes = attempts.reduce((sum, { bytesRead }) => sum + (bytesRead ?? 0), 0);
+  const done = counts.rows + counts.rejected;
+  const perMillion = (value: number): number => (value * million) / done;
+  const facts: Fact[] = [
+    ['Shards', `${formatCount(counts.committed)} of ${formatCount(counts.total)} committed, ${formatCount(counts.leased)} in work`],
+  ];
+  if (rate !== null) facts.push(['Rate, last 10 minutes', `${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} images/s`]);
+  if (etaSeconds !== null) facts.push(['Left', formatDuration(etaSeconds * 1000)]);
+  if (bytes > 0) facts.push(['Read', formatBytes(bytes)]);
+  if (done > 0 && gpuSeconds > 0) {
+    const money = cost === null ? '' : `, ${formatMoney(perMillion(cost))}`;
+    facts.push(['GPU time of a million images', `${formatDuration(perMillion(gpuSeconds) * 1000)}${money}`]);
+  }
+  return facts;
+}
 
 const colouringOf = (value: string): keyof typeof colourings => (value === 'worker' || value === 'time' ? value : 'state');
 
@@ -123,7 +135,7 @@ function RejectedImages({ runId, step }: { runId: string; step: string }) {
         {({ items, dataset, nextCursor, total }) => (
           <>
             <ul className={classes.rejected}>
-              {items.map(({ imageId, path, reason, shard }) => (
+              {items.map(({ imageId, path, reason, bytes, shard }) => (
                 <li key={`${shard} ${imageId}`}>
                   <span className={classes.thumb}>
                     <Picture dataset={dataset} imageId={imageId} size={256} alt={`The rejected image ${imageId}`} />
@@ -131,7 +143,9 @@ function RejectedImages({ runId, step }: { runId: string; step: string }) {
                   <span>
                     <strong>{reason}</strong>
                     <code>{path}</code>
-                    <span className={classes.dim}>shard {shard}</span>
+                    <span className={classes.dim}>
+                      {bytes !== null && `${formatBytes(bytes)}, `}shard {shard}
+                    </span>
                   </span>
                 </li>
               ))}
@@ -243,6 +257,8 @@ function Workers({ grid }: { grid: ShardGrid }) {
             <tr>
               <th data-number>Worker</th>
               <th>Where</th>
+              <th>Device</th>
+              <th data-number>Read</th>
               <th data-number>Shards</th>
               <th data-number>Images</th>
               <th data-number>Images/s</th>
@@ -255,43 +271,77 @@ function Workers({ grid }: { grid: ShardGrid }) {
             </tr>
           </thead>
           <tbody>
-            {workers.map(({ id, ordinal, place, isLive, shards, images, seconds }) => {
-              const total = shardActivities.reduce((sum, activity) => sum + seconds[activity], 0);
-              const shareOf = (activity: (typeof shardActivities)[number]) => (total === 0 ? 0 : seconds[activity] / total);
-              return (
-                <tr key={id}>
-                  <th scope="row" data-number>
-                    {ordinal}
-                  </th>
-                  <td>
-                    {place ?? '-'} {!isLive && <span className={classes.dim}>(ended)</span>}
-                  </td>
-                  <td data-number>{formatCount(shards)}</td>
-                  <td data-number>{formatCount(images)}</td>
-                  <td data-number>{total === 0 ? '' : formatCount(Math.round(images / total))}</td>
-                  {shardActivities.map((activity) => (
-                    <td key={activity} data-number>
-                      {total === 0 ? '' : formatShare(shareOf(activity))}
-                    </td>
-                  ))}
-                  <td>
-                    <span className={classes.shares} aria-hidden="true">
-                      {shardActivities.map((activity) => (
-                        <span
-                          key={activity}
-                          data-colour={activityLooks[activity].colour}
-                          style={{ width: `${shareOf(activity) * 100}%` }}
-                          title={`${activityLooks[activity].label} ${formatShare(shareOf(activity))}`}
-                        />
-                      ))}
-                    </span>
-                  </td>
-                </tr>
-              );
-            })}
+            {workers.map((worker) => (
+              <tr key={worker.id}>
+                <th scope="row" data-number>
+                  {worker.ordinal}
+                </th>
+                <td>
+                  {worker.place ?? '-'} {!worker.isLive && <span className={classes.dim}>(ended)</span>}
+                </td>
+                <td>{worker.device ?? '-'}</td>
+                <WorkCells work={worker} />
+              </tr>
+            ))}
+            {grid.attempts.length > 1 && (
+              <tr>
+                <th scope="row" colSpan={3}>
+                  All
+                </th>
+                <WorkCells work={sumOf(grid.attempts)} />
+              </tr>
+            )}
           </tbody>
         </table>
       </section>
     </section>
+  );
+}
+
+type WorkDone = Pick<ShardGrid['attempts'][number], 'shards' | 'images' | 'bytesRead' | 'seconds'>;
+
+function sumOf(attempts: readonly WorkDone[]): WorkDone {
+  const sum = (value: (done: WorkDone) => number): number => attempts.reduce((total, done) => total + value(done), 0);
+  return {
+    shards: sum(({ shards }) => shards),
+    images: sum(({ images }) => images),
+    bytesRead: sum(({ bytesRead }) => bytesRead ?? 0),
+    seconds: {
+      read: sum(({ seconds }) => seconds.read),
+      decode: sum(({ seconds }) => seconds.decode),
+      infer: sum(({ seconds }) => seconds.infer),
+      write: sum(({ seconds }) => seconds.write),
+    },
+  };
+}
+
+/** What was done, and in which part of the time. */
+function WorkCells({ work: { shards, images, bytesRead, seconds } }: { work: WorkDone }) {
+  const total = shardActivities.reduce((sum, activity) => sum + seconds[activity], 0);
+  const shareOf = (activity: (typeof shardActivities)[number]) => (total === 0 ? 0 : seconds[activity] / total);
+  return (
+    <>
+      <td data-number>{bytesRead === null || bytesRead === 0 ? '' : formatBytes(bytesRead)}</td>
+      <td data-number>{formatCount(shards)}</td>
+      <td data-number>{formatCount(images)}</td>
+      <td data-number>{total === 0 ? '' : formatCount(Math.round(images / total))}</td>
+      {shardActivities.map((activity) => (
+        <td key={activity} data-number>
+          {total === 0 ? '' : formatShare(shareOf(activity))}
+        </td>
+      ))}
+      <td>
+        <span className={classes.shares} aria-hidden="true">
+          {shardActivities.map((activity) => (
+            <span
+              key={activity}
+              data-colour={activityLooks[activity].colour}
+              style={{ width: `${shareOf(activity) * 100}%` }}
+              title={`${activityLooks[activity].label} ${formatShare(shareOf(activity))}`}
+            />
+          ))}
+        </span>
+      </td>
+    </>
   );
 }

@@ -16,7 +16,7 @@ import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import type { Look } from '../../parts/looks.ts';
-import { formatGpuHours, formatShare } from '../../parts/numbers.ts';
+import { formatGpuHours, formatMoney, formatShare } from '../../parts/numbers.ts';
 import { pageQuery } from '../../parts/page-search.ts';
 import { Pager } from '../../parts/pager.tsx';
 import { At } from '../../parts/time.tsx';
@@ -182,9 +182,6 @@ function Summary({ total }: { total: LedgerAmounts }) {
     </dl>
   );
 }
-
-const money = new Intl.NumberFormat('en-GB', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const formatMoney = (amount: number | null): string => (amount === null ? '-' : money.format(amount));
 
 function LedgerTable({
   by,

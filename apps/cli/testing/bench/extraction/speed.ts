@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { exportModel, weightsFlags } from '../../gpu/exported-model.ts';
 import { askPython, type PhaseContext } from '../../gpu/phase.ts';
 import { rivals } from '../../gpu/phases/machine.ts';
+import { readTraining } from './training.ts';
 
 export type SpeedOptions = {
   only: readonly string[];
@@ -48,7 +49,7 @@ export async function measureSpeed(options: SpeedOptions): Promise<void> {
       await tinyModel(bench);
       await wholeModel(bench);
     }
-    if (options.only.includes('s3')) await fromS3(bench);
+    if (options.only.includes('s3') || options.only.includes('training')) await fromS3(bench);
     if (options.only.includes('memory')) await flatMemory(bench);
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -168,13 +169,19 @@ const contextOf = (folder: string): PhaseContext => ({
   attempt: async (_, measure) => measure(),
 });
 
-async function fromS3({ folder, tars, tiny, images, size, rounds }: Bench): Promise<void> {
+/** Images of the buffer, and loader processes, when a stage is read. */
+const [shuffleBuffer, loaders] = [256, 8];
+
+async function fromS3({ folder, tars, tiny, images, size, rounds, only }: Bench): Promise<void> {
   const server = await startS3({ program: await findS3Server({ python: process.env.CAIRN_PYTHON, cacheDir: '' }) });
   Object.assign(process.env, server.env);
   try {
     const store = openStore(server.url('speed'));
     for (const path of (await readdir(tars, { recursive: true })).filter((name) => name.includes('.')))
       await store.put(path, { file: join(tars, path) });
+    if (only.includes('training'))
+      await readTraining({ folder, tars, s3: server, prefix: 'speed', size, workers: loaders, buffer: shuffleBuffer, run });
+    if (!only.includes('s3')) return;
     const common = { folder, size, images, threads: cores, model: tiny };
     const address = `s3://${server.bucket}/speed`;
     const { local, s3 } = await inTurns(rounds, {
