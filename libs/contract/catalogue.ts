@@ -222,6 +222,9 @@ export const modelVersionReference = z
   .regex(modelReferencePattern)
   .regex(/@/, 'name the version or an alias, as NAME@VERSION or NAME@ALIAS');
 
+/** A file that was imported, where it came from, and the licence under which it was published; null where neither was given. */
+const licensedImport = z.object({ name: z.string(), source: z.string().nullable(), licence: z.string().nullable() });
+
 /** What a version of a model is made of and how good it is: GET /v1/models/NAME@VERSION/card. */
 export const modelCard = z.object({
   model: z.string(),
@@ -235,7 +238,9 @@ export const modelCard = z.object({
   /** Shares from 0 to 1, and counts; mapAt100Low to mapAt100High is the 95 % interval of mapAt100. */
   metrics: z.record(z.string(), z.number()),
   /** Published weights that training started from, whose licence may bind users of the model; of an ensemble, those of each model. */
-  startingWeights: z.array(z.object({ name: z.string(), source: z.string().nullable(), licence: z.string().nullable() })),
+  startingWeights: z.array(licensedImport),
+  /** The imported matcher of an ensemble with local matching; null without one. */
+  matcher: licensedImport.nullable().default(null),
   /** What `cairn models pull` fetches, from GET /v1/artifacts/ID/files/FILE. Models of an ensemble have a folder each. */
   files: z.array(z.object({ path: z.string(), artifactId: idOf('artifact'), file: fileName, bytes: wholeNumber, sha256: sha256Hex })),
   bytes: wholeNumber,

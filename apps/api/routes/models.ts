@@ -284,11 +284,12 @@ function startOf(range: string | undefined, bytes: number): number | null {
 }
 
 /** What of a card may change after the registration, or is too long for its tables. */
-function standing({ aliases, run, startingWeights }: ModelCard): string {
-  const licences = startingWeights.map(({ name, source, licence }) => {
-    const from = source === null ? '' : ` from ${markdownText(source)}`;
-    return `- ${markdownText(name)}${from}: ${licence === null ? 'no licence was given' : markdownText(licence)}`;
-  });
+function standing({ aliases, run, startingWeights, matcher }: ModelCard): string {
+  const licences = (imports: ModelCard['startingWeights']): string[] =>
+    imports.map(({ name, source, licence }) => {
+      const from = source === null ? '' : ` from ${markdownText(source)}`;
+      return `- ${markdownText(name)}${from}: ${licence === null ? 'no licence was given' : markdownText(licence)}`;
+    });
   const yaml = run?.recipeYaml ?? '';
   const fence = '`'.repeat(Math.max(3, ...(yaml.match(/`+/g) ?? []).map((ticks) => ticks.length + 1)));
   return [
@@ -296,7 +297,8 @@ function standing({ aliases, run, startingWeights }: ModelCard): string {
     '',
     aliases.length === 0 ? 'No alias names this version.' : aliases.map(markdownText).join(', '),
     '',
-    ...(licences.length === 0 ? [] : ['## Starting weights', '', ...licences, '']),
+    ...(startingWeights.length === 0 ? [] : ['## Starting weights', '', ...licences(startingWeights), '']),
+    ...(matcher === null ? [] : ['## Matcher', '', ...licences([matcher]), '']),
     ...(run === null ? [] : ['## Recipe', '', `${fence}yaml`, yaml.trimEnd(), fence, '']),
   ].join('\n');
 }

@@ -33,6 +33,7 @@ async function pull({ ui, signal, client }: Session, reference: string, options:
   ui.json({ out, ...manifest });
   ui.line(`${ui.style.bold(`${card.model}@${card.version}`)}: ${plural(card.files.length, 'file')}, ${formatBytes(card.bytes)}, in ${out}`);
   for (const { name, licence } of card.startingWeights) ui.line(`Trained from ${name}: ${licence ?? 'no licence was given'}`);
+  if (card.matcher !== null) ui.line(`Evaluated with the matcher ${card.matcher.name}: ${card.matcher.licence ?? 'no licence was given'}`);
   return undefined;
 }
 

@@ -96,18 +96,25 @@ test('versions are never mixed, other folders are left alone, and damaged bytes 
 });
 
 test('the card has the data, recipe, scores, licences and aliases, with the text of others escaped', async () => {
-  const imported = newId('artifact');
-  const details = { imported: 'resnet18-f37072fd', backbone: 'resnet18', source: null, licence: 'BSD <3 | clause>' };
-  const at = { projectId: 'default', kind: 'weights', state: 'ready', prefix: `weights/${imported}/`, stepName: '' };
-  await prisma.artifact.create({ data: { id: imported, ...at, details, files: [] } });
+  const importAs = async (kind: 'weights' | 'matcher', details: object): Promise<string> => {
+    const id = newId('artifact');
+    const at = { projectId: 'default', kind, state: 'ready', prefix: `${kind}/${id}/`, stepName: '' };
+    await prisma.artifact.create({ data: { id, ...at, details, files: [] } });
+    return id;
+  };
+  const [source, licence] = ['https://example.org/m', 'BSD <3 | clause>'];
+  const weights = await importAs('weights', { imported: 'resnet18-f37072fd', backbone: 'resnet18', source: null, licence });
+  const matcher = await importAs('matcher', { imported: 'points', backbone: 'lightglue-end2end', source, licence: null });
   const where = { projectId_name_version: { projectId: 'default', name: 'toy', version: 1 } };
   const { artifacts } = await prisma.model.findUniqueOrThrow({ where });
-  await prisma.model.update({ where, data: { artifacts: { ...(artifacts as object), weights: imported } } });
+  expect(JSON.parse((await cairn(['models', 'card', 'toy@1', '--json'])).out)).toMatchObject({ startingWeights: [], matcher: null });
+  await prisma.model.update({ where, data: { artifacts: { ...(artifacts as object), weights, matcher } } });
   const card = JSON.parse((await cairn(['models', 'card', 'toy@production', '--json'])).out);
   expect(card).toMatchObject({
     ...{ model: 'toy', version: 1, aliases: ['production'], bytes: onnx.length + 7, metrics: { mapAt100: 0.5 } },
     ...{ data: { dataset: 'toy@1' }, run: { recipe: 'small' } },
-    startingWeights: [{ name: 'resnet18-f37072fd', licence: 'BSD <3 | clause>' }],
+    startingWeights: [{ name: 'resnet18-f37072fd', licence }],
+    matcher: { name: 'points', source, licence: null },
   });
   expect(card.lineage.map(({ role }: { role: string }) => role)).toEqual(
     expect.arrayContaining(['checkpoint', 'evaluation', 'model', 'weights']),
@@ -115,6 +122,7 @@ test('the card has the data, recipe, scores, licences and aliases, with the text
   const { out } = await cairn(['models', 'card', 'toy@1']);
   expect(out).toContain('## Aliases\n\nproduction');
   expect(out).toContain('- resnet18-f37072fd: BSD &lt;3 \\| clause&gt;');
+  expect(out).toContain('## Matcher\n\n- points from <https://example.org/m>: no licence was given');
   expect(out).toContain('```yaml\nname: small');
   // Features are not served: they would take the service's bandwidth for hours.
   const features = await harness.prisma.artifact.findFirstOrThrow({ where: { kind: 'features' } });

@@ -73,6 +73,20 @@ test('the card of an ensemble names each of its models, with its weight, its ori
   for (const [role, { id, digest }] of Object.entries(inputs)) expect(card).toMatch(new RegExp(`\\| ${role} \\| ${id} .*${digest}`));
 });
 
+test('the card of an ensemble names the imported matcher of its search, and its licence or that none was given', () => {
+  const { run, source } = specOf('register');
+  const cardOf = (licence: string | null) => {
+    const details = { imported: 'superpoint_lightglue', backbone: 'lightglue-end2end', source: 'https://example.org/m.onnx', licence };
+    const matcher = artifactOf('matcher', 'matchers/art_1/', {}, details);
+    return modelCard({ model: 'm', models: [], run, source, inputs: { matcher }, metrics: {} });
+  };
+  expect(cardOf('research only')).toContain(
+    'reordered with the matcher `superpoint_lightglue` from <https://example.org/m.onnx> under the licence research only.\n',
+  );
+  expect(cardOf(null)).toContain('from <https://example.org/m.onnx>. No licence was given when it was imported.');
+  expect(modelCard({ model: 'm', models: [], run, source, inputs: {}, metrics: {} })).not.toContain('matcher');
+});
+
 test('a source, a licence or a path cannot forge a part of the card', () => {
   const { run, source } = specOf('register');
   const forged = 'MIT\n\n## Metrics\n\n| metric | value |\n| --- | --- |\n| mapAt100 | 99.00 % |\n\n<img src=x onerror=y>';

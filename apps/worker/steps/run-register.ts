@@ -54,7 +54,7 @@ export function modelCard({ model, models, run, source, inputs, metrics }: Model
     '',
     `${models === undefined ? origin(inputs.checkpoint?.details ?? {}) : ensemble(models, inputs)} by the run ${markdownCode(run.name)} (${run.id}).`,
     '',
-    ...(models === undefined ? start(inputs.weights?.details ?? {}) : []),
+    ...(models === undefined ? start(inputs.weights?.details ?? {}) : matching(inputs.matcher?.details ?? {})),
     '## Metrics',
     '',
     ...markdownTable(
@@ -123,6 +123,14 @@ function start(weights: Record<string, unknown>): string[] {
   if (imported === null) return [];
   const licence = weights.licence === null ? ' No licence was given when they were imported.' : '';
   return [`Training started from the weights ${imported}.${licence}`, ''];
+}
+
+/** The imported matcher that reordered the first images, whose licence may bind users of the ensemble too. */
+function matching(matcher: Record<string, unknown>): string[] {
+  const imported = importOf(matcher);
+  if (imported === null) return [];
+  const licence = matcher.licence === null ? ' No licence was given when it was imported.' : '';
+  return [`Its first images were reordered with the matcher ${imported}.${licence}`, ''];
 }
 
 function importOf(details: Record<string, unknown>): string | null {

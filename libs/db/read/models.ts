@@ -42,7 +42,8 @@ export async function findModelCard(
       run: run === null ? null : { id: run.id, name: run.name, recipe: run.recipeName, recipeYaml: stringify(run.recipe) },
       data: run === null ? null : { dataset: `${run.dataset.name}@${run.dataset.version}`, digest: run.dataset.digest },
       metrics: readColumn(scoresColumn, row.metrics, `model ${row.id} metrics`),
-      startingWeights: made.filter(({ role }) => /^weights(\.|$)/.test(role)).flatMap(({ details }) => startOf(details)),
+      startingWeights: made.filter(({ role }) => /^weights(\.|$)/.test(role)).flatMap(({ details }) => importOf(details)),
+      matcher: made.filter(({ role }) => role === 'matcher').flatMap(({ details }) => importOf(details))[0] ?? null,
       files,
       bytes: files.reduce((sum, file) => sum + file.bytes, 0),
       lineage: made.map(({ role, id, kind, digest }) => ({ role, id, kind, digest })),
@@ -76,7 +77,7 @@ function pulledFiles({ role, id, files }: { role: string } & ReturnType<typeof d
     .map(({ name, bytes, sha256 }) => ({ path: `${folder}${name}`, artifactId: id, file: name, bytes, sha256 }));
 }
 
-function startOf(details: Record<string, unknown>): ModelCard['startingWeights'] {
+function importOf(details: Record<string, unknown>): ModelCard['startingWeights'] {
   const found = weightsDetails.safeParse(details).data;
   return found === undefined ? [] : [{ name: found.imported, source: found.source, licence: found.licence }];
 }
