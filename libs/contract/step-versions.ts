@@ -13,7 +13,8 @@ export const stepVersions = {
   scan: 1,
   search: 2,
   tag: 1,
-  rerank: 1,
+  vote: 1,
+  rerank: 2,
   evaluate: 2,
   register: 2,
 } as const satisfies Record<StepKind, number>;

@@ -3,9 +3,9 @@ import { innerProduct } from '../search/candidates.ts';
 import { findNeighbours } from '../search/find-neighbours.ts';
 import type { SearchMeans } from './model-vectors.ts';
 import { gatherPlaces, type PlacedVectors } from './placed-features.ts';
-import { expandedSet, type Ranks } from './reciprocal-sets.ts';
-import { cosineDistance, firstOf } from './rerank-votes.ts';
-import { createSparseRows, meanRow, type SparseRow, weightedRow } from './sparse-rows.ts';
+import { expandedSet, meanOverFirst, type Ranks } from './reciprocal-sets.ts';
+import { cosineDistance } from './rerank-votes.ts';
+import { createSparseRows, type SparseRow, weightedRow } from './sparse-rows.ts';
 
 /** Items whose neighbours are searched in one pass, and whose sets are weighted together: bounds memory. */
 const CHUNK_ROWS = 100_000;
@@ -28,7 +28,7 @@ export async function kReciprocalOverlaps(options: KReciprocalOptions): Promise<
   const all = joined(queries, index);
   const ranks = await rankAll(all, Math.max(settings.k1 + 1, settings.k2), means, what);
   const own = await weighAll(all, ranks, settings.k1, means, what);
-  const meanOf = (item: number): SparseRow => meanRow(firstOf(ranks, item, settings.k2).map((other) => own.get(other)));
+  const meanOf = (item: number): SparseRow => meanOverFirst(ranks, item, settings.k2, own.get);
 
   const queryCount = queries.rowOfPlace.length;
   const postings = new Map<number, { query: number; value: number }[]>();

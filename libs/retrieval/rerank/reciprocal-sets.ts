@@ -1,3 +1,5 @@
+import { meanRow, type SparseRow } from './sparse-rows.ts';
+
 /** The nearest items of every item, itself among them, the best first: items x width. */
 export type Ranks = { width: number; items: Int32Array };
 
@@ -33,6 +35,15 @@ export function expandedSet(ranks: Ranks, item: number, k1: number): number[] {
     if (shared * 3 > theirs.length * 2) for (const one of theirs) expanded.add(one);
   }
   return [...expanded].sort((a, b) => a - b);
+}
+
+/**
+ * The mean of the rows of an item's first k2 (its local query expansion). With a k2 of 1 there is none, and the row is the item's own: its
+ * nearest may be an equal image, or a longer vector.
+ */
+export function meanOverFirst({ width, items }: Ranks, item: number, k2: number, rowOf: (item: number) => SparseRow): SparseRow {
+  if (k2 === 1) return rowOf(item);
+  return meanRow(Array.from(items.subarray(item * width, item * width + Math.min(k2, width)), rowOf));
 }
 
 /** Half of a whole number, rounded as numpy's `around` does: 5 gives 2, 7 gives 4. */

@@ -61,20 +61,22 @@ describe('the similarities are those of dense matrices and full sorts', () => {
     await expectAsTheOracle(smallModels({ seed: 50 }), settingsOf(given));
   });
 
-  test.each(['before_merge', 'k_reciprocal'] as const)(
-    'where more images are equal than have a place in their own list, with %s',
-    async (mode) => {
-      const models = smallModels();
-      for (const model of models) {
-        const [one] = clustered(1, 12, 7);
-        model.index = model.index.map((vector, row) => (row % 2 === 0 ? (one ?? []) : vector));
-        model.references = model.references.map((vector, row) => (row % 3 === 0 ? (one ?? []) : vector));
-        model.queries = model.queries.map((vector, row) => (row === 2 ? (one ?? []) : vector));
-      }
-      const { scores } = await expectAsTheOracle(models, settingsOf({ mode }));
-      expect(scores.every(Number.isFinite)).toBe(true);
-    },
-  );
+  test.each([
+    ['before_merge', 3],
+    ['k_reciprocal', 3],
+    ['before_merge', 1],
+    ['k_reciprocal', 1],
+  ] as const)('where more images are equal than have a place in their own list, with %s and a k2 of %d', async (mode, k2) => {
+    const models = smallModels();
+    for (const model of models) {
+      const [one] = clustered(1, 12, 7);
+      model.index = model.index.map((vector, row) => (row % 2 === 0 ? (one ?? []) : vector));
+      model.references = model.references.map((vector, row) => (row % 3 === 0 ? (one ?? []) : vector));
+      model.queries = model.queries.map((vector, row) => (row === 2 ? (one ?? []) : vector));
+    }
+    const { scores } = await expectAsTheOracle(models, settingsOf({ mode, k2 }));
+    expect(scores.every(Number.isFinite)).toBe(true);
+  });
 });
 
 describe('a result does not depend, to the bit,', () => {

@@ -1,12 +1,10 @@
-import type { RerankSettings } from '@cairn/contract';
+import type { VotingConstants } from '@cairn/contract';
 import { createTopList } from '../search/top-list.ts';
-import { expandedSet, type Ranks } from './reciprocal-sets.ts';
-import { jaccardSimilarity, meanRow, overlapOf, type SparseRow, weightedRow } from './sparse-rows.ts';
+import { expandedSet, meanOverFirst, type Ranks } from './reciprocal-sets.ts';
+import { jaccardSimilarity, overlapOf, type SparseRow, weightedRow } from './sparse-rows.ts';
 
 /** A reference that votes: its number among those that were compared, and its reranked similarity to the query, 0 to 1. */
 export type Vote = { reference: number; similarity: number };
-
-type VoteSettings = Pick<RerankSettings, 'votes' | 'k1' | 'k2' | 'voteLambda'>;
 
 /**
  * The references that are nearest to a query by the reference's kr_rerank_fast: 1 - (lambda d + (1 - lambda) J), d the cosine distance scaled to
@@ -15,7 +13,11 @@ type VoteSettings = Pick<RerankSettings, 'votes' | 'k1' | 'k2' | 'voteLambda'>;
  * @param cosines of the query and n - 1 references with each other, n x n; the query comes first, the references in the order of their list
  * @returns the best first; equal ones in the order of the list
  */
-export function rerankVotes(cosines: Float64Array, n: number, { votes, k1, k2, voteLambda }: VoteSettings): Vote[] {
+export function rerankVotes(
+  cosines: Float64Array,
+  n: number,
+  { votes, k1, k2, voteLambda }: Omit<VotingConstants, 'voteNeighbours'>,
+): Vote[] {
   const ranks = rank(cosines, n, Math.max(k1 + 1, k2));
   const distance = (a: number, b: number): number => cosineDistance(cosines[a * n + b] as number);
   const own: (SparseRow | undefined)[] = [];
@@ -30,7 +32,7 @@ export function rerankVotes(cosines: Float64Array, n: number, { votes, k1, k2, v
       columns.map((column) => distance(item, column)),
     );
   };
-  const meanOf = (item: number): SparseRow => meanRow(firstOf(ranks, item, k2).map(ownRow));
+  const meanOf = (item: number): SparseRow => meanOverFirst(ranks, item, k2, ownRow);
 
   const query = meanOf(0);
   const best = createTopList(Math.min(votes, n - 1));
@@ -44,11 +46,6 @@ export function rerankVotes(cosines: Float64Array, n: number, { votes, k1, k2, v
 /** The cosine as a distance from 0 to 1. */
 export function cosineDistance(cosine: number): number {
   return 1 - (cosine + 1) / 2;
-}
-
-/** The first items of an item's neighbours. */
-export function firstOf({ width, items }: Ranks, item: number, count: number): number[] {
-  return Array.from(items.subarray(item * width, item * width + Math.min(count, width)));
 }
 
 function rank(cosines: Float64Array, n: number, wanted: number): Ranks {

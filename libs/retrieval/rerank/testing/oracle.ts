@@ -86,7 +86,8 @@ function jaccardDistances(items: Matrix, { k1, k2 }: RerankSettings): number[][]
     return sum === 0 ? weights : weights.map((weight) => weight / sum);
   });
   const mean = all.map((item) => {
-    const nearest = first(item, k2);
+    // A k2 of 1 leaves V as it is.
+    const nearest = k2 === 1 ? [item] : first(item, k2);
     return all.map((column) => nearest.reduce((sum, other) => sum + (v[other]?.[column] ?? 0), 0) / nearest.length);
   });
   return mean.map((a) =>
