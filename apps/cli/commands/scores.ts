@@ -12,11 +12,14 @@ export function addScores({ program, action }: Registrar): void {
     .description('scores a submission by both definitions of mAP@100, with CMC, precision and recall, without the service')
     .requiredOption('--submission <file>', 'submission.csv: id,images')
     .requiredOption('--solution <path>', 'retrieval_solution_v2.1.csv, or the folder of the CSV files')
+    .option('--require-all', 'fails if a scored query has no row, as eval_cbir does; otherwise it scores 0')
     .option('--out <folder>', 'the folder to create: metrics.json and per_query.parquet')
     .action(action(score));
 }
 
-async function score({ ui, signal }: Session, options: { submission: string; solution: string; out?: string }): Promise<undefined> {
+type ScoreOptions = { submission: string; solution: string; requireAll?: true; out?: string };
+
+async function score({ ui, signal }: Session, options: ScoreOptions): Promise<undefined> {
   const { makingBeside, refuseTaken } = await import('@cairn/dataset');
   const { openParquet, readSolution, readSubmission, scorePredictions, writeScores } = await import('@cairn/retrieval');
   const out = options.out === undefined ? null : resolve(options.out);
@@ -28,6 +31,17 @@ async function score({ ui, signal }: Session, options: { submission: string; sol
     file,
     [...submission.keys()].filter((queryId) => !groundTruth.has(queryId)),
   );
+  const missing = [...groundTruth]
+    .flatMap(([queryId, { usage }]) => (usage === 'Ignored' || submission.has(queryId) ? [] : [queryId]))
+    .sort();
+  if (options.requireAll && missing.length > 0)
+    throw new CairnError(
+      'bad_row',
+      `${file} has no row for ${plural(missing.length, 'scored query', 'scored queries')}: ${examplesOf(missing)}`,
+      {
+        details: { remedy: 'Add a row for each query, or leave out --require-all: then such a query scores 0.' },
+      },
+    );
   const { metrics, perQuery } = await scorePredictions(submission, groundTruth, signal);
   if (out !== null) {
     const parquet = await openParquet();
@@ -43,7 +57,6 @@ async function score({ ui, signal }: Session, options: { submission: string; sol
   }
   ui.json(metrics);
   for (const line of scoreLines(metrics)) ui.line(line);
-  const missing = perQuery.filter(({ queryId }) => !submission.has(queryId)).map(({ queryId }) => queryId);
   if (missing.length > 0) ui.line(ui.style.warn(`Missing in the submission: ${examplesOf(missing)}`));
   if (out !== null) ui.line(ui.style.dim(out));
   return undefined;

@@ -87,9 +87,9 @@ test("the result is the reference's submission, scored and with a manifest; scor
 
 test('a submission with unknown queries is refused with their names, and missing ones are named beside the score', async () => {
   await writeFile(path('few/retrieval_solution_v2.1.csv'), 'id,images,Usage\nq1,a b,Public\nq2,c,Private\n');
-  const score = async (rows: string) => {
+  const score = async (rows: string, ...options: string[]) => {
     await writeFile(path('few/s.csv'), `id,images\n${rows}`);
-    return runTestCli(['score', '--submission', path('few/s.csv'), '--solution', path('few')]);
+    return runTestCli(['score', '--submission', path('few/s.csv'), '--solution', path('few'), ...options]);
   };
   expect(await score('q1,a\nq8,a\nq9,a\n')).toMatchObject({
     code: 2,
@@ -97,6 +97,11 @@ test('a submission with unknown queries is refused with their names, and missing
   });
   const { code, out } = await score('q1,a\n');
   expect({ code, out }).toMatchObject({ code: 0, out: expect.stringContaining('Missing in the submission: q2\n') });
+  expect(await score('q1,a\n', '--require-all')).toMatchObject({
+    code: 2,
+    err: `error: ${path('few/s.csv')} has no row for 1 scored query: q2\nhint: Add a row for each query, or leave out --require-all: then such a query scores 0.\n`,
+  });
+  expect((await score('q1,a\nq2,\n', '--require-all')).code).toBe(0);
 });
 
 test("one model needs no name, the defaults are the reference's, and references that are not needed are not read", async () => {
