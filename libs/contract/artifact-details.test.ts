@@ -18,6 +18,7 @@ const written = {
   ],
   features: [{ list: 'index', rows: 9, rejected: 1, shards: 3, countProof: { listRows: 12, distinctIds: 10, rows: 9, rejected: 1 } }],
   tags: [{ rows: 9, rejected: 0, shards: 3, countProof: { distinctIds: 9, rows: 9, rejected: 0, idsSha256: 'ab' } }],
+  votes: [{ rows: 9, rejected: 0, shards: 3, countProof: { distinctIds: 9, rows: 9, rejected: 0, idsSha256: 'ab' } }],
   candidates: [{ rows: 9, rejected: 0, shards: 3, countProof: { distinctIds: 9, rows: 9, rejected: 0, idsSha256: 'ab' } }],
   neighbours: [{ queries: 2, index: 'art_1', topK: 100 }],
   evaluation: [

@@ -83,6 +83,9 @@ export const featuresDetails = z.looseObject({
 /** The nearest reference of each image of a feature set. */
 export const tagsDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
 
+/** The references that vote on each query; `rows`: of the queries. */
+export const votesDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
+
 /** The nearest images of each query in each shard of an index; `rows`: of the index. */
 export const candidatesDetails = z.looseObject({ rows: wholeNumber, shards: wholeNumber });
 
@@ -141,6 +144,7 @@ export const artifactDetails = {
   model: modelDetails,
   features: featuresDetails,
   tags: tagsDetails,
+  votes: votesDetails,
   candidates: candidatesDetails,
   neighbours: neighboursDetails,
   evaluation: evaluationDetails,

@@ -22,6 +22,11 @@ export function tagsFile(part: number): string {
   return `tags/tags_${String(part).padStart(5, '0')}.parquet`;
 }
 
+/** The path of a shard's file below the folder of an artifact of votes. */
+export function votesFile(part: number): string {
+  return `votes/votes_${String(part).padStart(5, '0')}.parquet`;
+}
+
 /** The path of a shard's file below the folder of an artifact of candidates. */
 export function candidatesFile(part: number): string {
   return `candidates/candidates_${String(part).padStart(5, '0')}.parquet`;

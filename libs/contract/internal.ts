@@ -144,6 +144,7 @@ export const attemptSpec = z.discriminatedUnion('kind', [
   z.object({ ...specBase, kind: z.literal('scan'), settings: stepSettings.scan }),
   z.object({ ...specBase, kind: z.literal('search'), settings: stepSettings.search }),
   z.object({ ...specBase, kind: z.literal('tag'), settings: stepSettings.tag }),
+  z.object({ ...specBase, kind: z.literal('vote'), settings: stepSettings.vote }),
   z.object({ ...specBase, kind: z.literal('rerank'), settings: stepSettings.rerank }),
   z.object({ ...specBase, kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ ...specBase, kind: z.literal('register'), settings: stepSettings.register }),

@@ -14,6 +14,7 @@ import {
   stepSettings,
   tagFleetSettings,
   trainSettings,
+  voteFleetSettings,
 } from './settings.ts';
 import { writtenText } from './text.ts';
 
@@ -115,11 +116,17 @@ const ensemble = ensembleSearchSettings.omit({ queryList: true, indexList: true 
     .describe(
       'How a fleet finds the nearest reference of each index image, as a step `tag_index` of each model whose result later searches reuse; null: within the step rerank.',
     ),
+  voting: voteFleetSettings
+    .nullable()
+    .default(null)
+    .describe(
+      'How a fleet finds the references that vote on each query, as a step `vote_query` of each model whose result later searches with the same constants of the votes reuse; null: within the step rerank.',
+    ),
   eachModel: z.boolean().default(false).describe('Whether each model is searched and evaluated by itself too.'),
 });
 export type Ensemble = z.infer<typeof ensemble>;
 
-/** References, query, index, tags and whitening of each model. */
+/** References, query, index, tags, votes and whitening of each model, and what is registered of it. */
 const mostInputs = 6 * mostModels + 4;
 const inputs = named(mostInputs, 'inputs')(stepInput).default({});
 
@@ -132,6 +139,7 @@ const graphStep = z.discriminatedUnion('kind', [
   stepSettings.scan.extend({ kind: z.literal('scan'), inputs }),
   stepSettings.search.extend({ kind: z.literal('search'), inputs }),
   stepSettings.tag.extend({ kind: z.literal('tag'), inputs }),
+  stepSettings.vote.extend({ kind: z.literal('vote'), inputs }),
   stepSettings.rerank.extend({ kind: z.literal('rerank'), inputs }),
   stepSettings.evaluate.extend({ kind: z.literal('evaluate'), inputs }),
   stepSettings.register.extend({ kind: z.literal('register'), inputs }),

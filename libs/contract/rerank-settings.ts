@@ -77,24 +77,47 @@ export type RerankSettings = z.infer<typeof rerankSettings>;
 
 export const defaultRerank: RerankSettings = rerankSettings.parse({});
 
+/** The settings that the votes of a query depend on. */
+export const votingConstants = rerankSettings.pick({ votes: true, voteNeighbours: true, voteLambda: true, k1: true, k2: true });
+export type VotingConstants = z.infer<typeof votingConstants>;
+
+/** In one order. */
+export function votingConstantsOf({ votes, voteNeighbours, voteLambda, k1, k2 }: VotingConstants): VotingConstants {
+  return { votes, voteNeighbours, voteLambda, k1, k2 };
+}
+
 /** Whether the index and the queries are compared with references. */
 export function needsReferences({ mode }: Pick<RerankSettings, 'mode'>): boolean {
   return mode === 'before_merge' || mode === 'after_merge';
+}
+
+/**
+ * Whether tags and votes that steps found before are those of a search: they are of the vectors as these were extracted, not of whitened or
+ * expanded ones.
+ */
+export function usesFound(
+  { augmentIndex, expandQueries }: Pick<RerankSettings, 'augmentIndex' | 'expandQueries'>,
+  isWhitened: boolean,
+): { tags: boolean; votes: boolean } {
+  return { tags: !isWhitened && augmentIndex === 0, votes: !isWhitened && expandQueries === 0 };
 }
 
 export function usesKReciprocal({ mode, boostKReciprocal }: RerankSettings): boolean {
   return mode === 'k_reciprocal' || boostKReciprocal;
 }
 
+/** Throws `invalid_setting` for more votes than there are references that can win one: the nearest and theirs, if there are enough of them. */
+export function checkVotes({ votes, voteNeighbours }: Pick<VotingConstants, 'votes' | 'voteNeighbours'>): void {
+  if (votes <= voteNeighbours) return;
+  throw new CairnError('invalid_setting', `${votes} votes cannot come from the ${voteNeighbours} nearest references.`, {
+    details: { remedy: 'Set at least as many vote neighbours as votes.' },
+  });
+}
+
 /** Throws `invalid_setting` for settings that contradict each other. */
 export function checkRerank(settings: RerankSettings): void {
-  const { mode, votes, voteNeighbours, boostKReciprocal } = settings;
-  if (votes > voteNeighbours) {
-    // Only the nearest references and theirs can win a vote, as long as there are enough of them.
-    throw new CairnError('invalid_setting', `${votes} votes cannot come from the ${voteNeighbours} nearest references.`, {
-      details: { remedy: 'Set at least as many vote neighbours as votes.' },
-    });
-  }
+  const { mode, boostKReciprocal } = settings;
+  checkVotes(settings);
   if (boostKReciprocal && mode !== 'after_merge') {
     throw new CairnError('invalid_setting', `K-reciprocal similarities cannot be raised with ${mode}.`, {
       details: { remedy: 'Choose after_merge, or k_reciprocal, which ranks by them as they are.' },

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { safeName } from './names.ts';
-import { rerankSettings } from './rerank-settings.ts';
+import { rerankSettings, votingConstants } from './rerank-settings.ts';
 import { markOf, operational, result } from './setting-marks.ts';
 import { unwrapped } from './setting-path.ts';
 
@@ -229,6 +229,24 @@ export const tagSettings = z.strictObject({
   ...tagFleetSettings.shape,
 });
 
+/** How a fleet finds the votes of queries. */
+export const voteFleetSettings = z.strictObject({
+  shards: operational(
+    z.number().int().min(1).max(100_000).default(8),
+    'Pieces of the queries; each is leased, committed and retried on its own, and reads all references twice.',
+  ),
+  workers: operational(z.number().int().min(1).max(512).default(8), 'Most parallel attempts.'),
+  threads: operational(z.number().int().min(0).max(128).default(0), 'CPU threads of ONNX Runtime in a worker; 0: one per core.'),
+  blockRows: operational(z.number().int().min(1).max(1_000_000).default(50_000), 'References per matrix product, which bounds the memory.'),
+});
+
+/** The references that vote on each query of a feature set. */
+export const voteSettings = z.strictObject({
+  references: result(referenceList.default('index_train'), 'The list of the references; the first of equal ones comes first.'),
+  ...votingConstants.shape,
+  ...voteFleetSettings.shape,
+});
+
 export const mostWeight = 1000;
 /** The weight of each model in a sum of similarities, by its name. */
 export const modelWeights = z.record(safeName, z.number().positive().max(mostWeight));
@@ -264,6 +282,7 @@ export const stepSettings = {
   scan: scanSettings,
   search: searchSettings,
   tag: tagSettings,
+  vote: voteSettings,
   rerank: ensembleSearchSettings,
   evaluate: evaluateSettings,
   register: z.strictObject({
@@ -285,6 +304,7 @@ export const kindAndSettings = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('scan'), settings: stepSettings.scan }),
   z.object({ kind: z.literal('search'), settings: stepSettings.search }),
   z.object({ kind: z.literal('tag'), settings: stepSettings.tag }),
+  z.object({ kind: z.literal('vote'), settings: stepSettings.vote }),
   z.object({ kind: z.literal('rerank'), settings: stepSettings.rerank }),
   z.object({ kind: z.literal('evaluate'), settings: stepSettings.evaluate }),
   z.object({ kind: z.literal('register'), settings: stepSettings.register }),

@@ -126,11 +126,23 @@ export const artifactState = z.enum(['building', 'ready', 'deleting']);
 export type ArtifactState = z.infer<typeof artifactState>;
 
 /** The kinds of steps. */
-export const stepKind = z.enum(['prepare', 'train', 'export', 'extract', 'scan', 'search', 'tag', 'rerank', 'evaluate', 'register']);
+export const stepKind = z.enum([
+  'prepare',
+  'train',
+  'export',
+  'extract',
+  'scan',
+  'search',
+  'tag',
+  'vote',
+  'rerank',
+  'evaluate',
+  'register',
+]);
 export type StepKind = z.infer<typeof stepKind>;
 
 /** The kinds that many attempts do together, shard by shard, with ONNX Runtime. */
-export const fleetKinds = ['extract', 'scan', 'tag'] as const satisfies readonly StepKind[];
+export const fleetKinds = ['extract', 'scan', 'tag', 'vote'] as const satisfies readonly StepKind[];
 export const isFleetKind = (kind: string): kind is (typeof fleetKinds)[number] => fleetKinds.some((one) => one === kind);
 
 /** Where steps run: `tasks` next to the control plane, `gpu` on the other pools. */
@@ -143,6 +155,7 @@ export const artifactKind = z.enum([
   'model',
   'features',
   'tags',
+  'votes',
   'candidates',
   'neighbours',
   'evaluation',

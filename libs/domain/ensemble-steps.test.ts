@@ -81,6 +81,33 @@ describe('an ensemble', () => {
     ]);
   });
 
+  it('has fleets find tags and votes, with the constants of the rerank, unless the vectors are changed first', () => {
+    const fleets = { tags: { shards: 3 }, voting: { shards: 2 } };
+    const steps = (ensemble: object) => expand({ ensemble: { ...votes, ...fleets, ...ensemble }, evaluate: null });
+    const made = steps({ rerank: { mode: 'before_merge', k1: 7 } });
+    expect(named(made).filter(([name]) => name?.startsWith('A-tag') || name?.startsWith('A-vote'))).toEqual([
+      ['A-tag_index', 'lists: prepare, index: A-extract_index, references: A-extract_references'],
+      ['A-vote_query', 'lists: prepare, query: A-extract_query, references: A-extract_references'],
+    ]);
+    const constants = { votes: 3, voteNeighbours: 30, voteLambda: 0.5, k1: 7, k2: 3 };
+    const fleet = { shards: 2, workers: 8, threads: 0, blockRows: 50_000 };
+    expect(made.find(({ name }) => name === 'A-vote_query')?.settings).toEqual({ references: 'index_train', ...constants, ...fleet });
+    const roles = (ensemble: object) =>
+      steps(ensemble)
+        .at(-1)
+        ?.needs.flatMap(({ role }) => (/^(tags|votes)\.A/.test(role) ? [role] : []));
+    const withRerank = (rerank: object) => roles({ rerank: { mode: 'before_merge', ...rerank } });
+    expect(withRerank({})).toEqual(['tags.A', 'votes.A']);
+    expect(withRerank({ augmentIndex: 1 })).toEqual(['votes.A']);
+    expect(withRerank({ expandQueries: 1 })).toEqual(['tags.A']);
+    expect(roles({ whitening: 'index' })).toEqual([]);
+    expect(withRerank({ mode: 'off' })).toEqual([]);
+    const step = made.at(-1);
+    if (step === undefined) throw new Error('there is no step rerank');
+    // They follow from the other inputs, so that results are the same ones with and without them.
+    expect([rulesOf(step).reads('tags.A'), rulesOf(step).reads('votes.A')]).toEqual(['none', 'none']);
+  });
+
   it('matches images on a pool, by the lists that the models extract, and only when it is asked to', () => {
     const rerank = { localMatching: { weight: 0.2 } };
     const matched = expand({ ensemble: { rerank }, evaluate: null }).at(-1);
@@ -112,6 +139,14 @@ describe('an ensemble', () => {
     if (step === undefined) throw new Error('there is no step rerank');
     expect(rulesOf(step).reads('matcher')).toBe('all');
     expect(step.settings).not.toHaveProperty('matcher');
+  });
+
+  it('registers the ensemble with the matcher, whose licence its card names', () => {
+    const wantsOf = (matcher: string | null) =>
+      expand({ ensemble: { rerank: { localMatching: {} }, matcher }, register: { model: 'all' } }).find(({ name }) => name === 'register')
+        ?.wants;
+    const input = { role: 'matcher', input: { weights: 'points' }, setting: 'ensemble.matcher', contents: ['matcher'] };
+    expect(wantsOf('points')).toEqual([...(wantsOf(null) ?? []), input]);
   });
 
   it('searches and evaluates each model too where that is asked for', () => {

@@ -7,8 +7,10 @@ import {
   type Pipeline,
   type Recipe,
   settingPathText,
+  usesFound,
+  votingConstantsOf,
 } from '@cairn/contract';
-import type { StepInputs, StepNeed, StepPlan } from './graph-steps.ts';
+import type { StepInputs, StepNeed, StepPlan, StepWant } from './graph-steps.ts';
 
 /** A model of an ensemble, with what is registered of it. */
 export type Member = StepInputs & { name: string };
@@ -39,7 +41,7 @@ export function memberOf({ evaluate }: Recipe, ensemble: Ensemble, name: string,
 /** The search of all models together, its evaluation, and the registration of the ensemble with the lineage of each model. */
 export function ensembleSteps(recipe: Recipe, ensemble: Ensemble, members: readonly Member[]): StepPlan[] {
   const { evaluate, register } = recipe;
-  const { weights, whitening, tags, matcher, eachModel: _, ...settings } = ensemble;
+  const { weights, whitening, tags, voting, matcher, eachModel: _, ...settings } = ensemble;
   const names = members.map(({ name }) => name);
   const votes = needsReferences(settings.rerank);
   const matched =
@@ -54,15 +56,34 @@ export function ensembleSteps(recipe: Recipe, ensemble: Ensemble, members: reado
     step: `${name}-extract_${extraction}`,
   });
   const references = votes ? names.map((name) => features(name, 'references', 'references')) : [];
-  // Whitened or augmented vectors have other nearest references: then the step rerank finds them.
-  const tagFleet = votes && whitening === null && settings.rerank.augmentIndex === 0 ? tags : null;
-  const tagging = names.flatMap((name): StepPlan[] => {
-    if (tagFleet === null) return [];
-    const needs = [lists, ...['index', 'references'].map((role) => ({ role, step: `${name}-extract_${role}` }))];
-    return [{ name: tagStepOf(name), kind: 'tag', settings: { ...tagFleet, references: settings.references }, needs, wants: [] }];
-  });
+  // Of whitened or expanded vectors the step rerank finds them.
+  const used = usesFound(settings.rerank, whitening !== null);
+  const [tagFleet, voteFleet] = [votes && used.tags ? tags : null, votes && used.votes ? voting : null];
+  const matching: StepWant[] =
+    matcher === null ? [] : [{ role: 'matcher', input: { weights: matcher }, setting: 'ensemble.matcher', contents: ['matcher'] }];
+  const needsOf = (name: string, role: 'index' | 'query'): StepNeed[] => [
+    lists,
+    ...[role, 'references'].map((one) => ({ role: one, step: `${name}-extract_${one}` })),
+  ];
+  const { references: list } = settings;
+  const constants = votingConstantsOf(settings.rerank);
+  const tagging =
+    tagFleet === null
+      ? []
+      : names.map((name): StepPlan => {
+          const fleet = { ...tagFleet, references: list };
+          return { name: tagStepOf(name), kind: 'tag', settings: fleet, needs: needsOf(name, 'index'), wants: [] };
+        });
+  const voters =
+    voteFleet === null
+      ? []
+      : names.map((name): StepPlan => {
+          const fleet = { ...voteFleet, ...constants, references: list };
+          return { name: voteStepOf(name), kind: 'vote', settings: fleet, needs: needsOf(name, 'query'), wants: [] };
+        });
   const steps: StepPlan[] = [
     ...tagging,
+    ...voters,
     {
       name: 'rerank',
       kind: 'rerank',
@@ -72,9 +93,10 @@ export function ensembleSteps(recipe: Recipe, ensemble: Ensemble, members: reado
         ...names.flatMap((name) => [features(name, 'query', 'query'), features(name, 'index', 'index')]),
         ...references,
         ...(tagFleet === null ? [] : names.map((name) => ({ role: `tags.${name}`, step: tagStepOf(name) }))),
+        ...(voteFleet === null ? [] : names.map((name) => ({ role: `votes.${name}`, step: voteStepOf(name) }))),
         ...(whitening === null ? [] : names.map((name) => features(name, 'whitening', whitening))),
       ],
-      wants: matcher === null ? [] : [{ role: 'matcher', input: { weights: matcher }, setting: 'ensemble.matcher', contents: ['matcher'] }],
+      wants: matching,
     },
   ];
   const neighbours: StepNeed = { role: 'neighbours', step: 'rerank' };
@@ -92,12 +114,14 @@ export function ensembleSteps(recipe: Recipe, ensemble: Ensemble, members: reado
       neighbours,
       ...(evaluate === null ? [] : [{ role: 'evaluation', step: 'evaluate' }]),
     ],
-    wants: members.flatMap(({ name, wants }) => named(name, wants)),
+    // The matcher is recorded for its licence.
+    wants: [...members.flatMap(({ name, wants }) => named(name, wants)), ...matching],
   });
   return steps;
 }
 
 const tagStepOf = (model: string): string => `${model}-tag_index`;
+const voteStepOf = (model: string): string => `${model}-vote_query`;
 
 /** The list that all models extract: its images are matched. */
 function listOf({ models }: Recipe, extraction: 'query' | 'index'): ListName {

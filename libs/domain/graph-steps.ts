@@ -1,6 +1,7 @@
 import {
   CairnError,
   checkRerank,
+  checkVotes,
   type ExternalInput,
   type GraphStep,
   type KindAndSettings,
@@ -105,6 +106,7 @@ export function refuseSameNames(steps: readonly StepPlan[]): void {
 export function checkInputs(step: StepPlan, steps: readonly StepPlan[], listsOfPrepare: string): void {
   const { inputs } = rulesOf(step);
   if (step.kind === 'rerank') checkRerank(step.settings.rerank);
+  if (step.kind === 'vote') checkVotes(step.settings);
   const where = (role: string) => `the input ${role} of the step ${step.name}`;
   for (const { role } of [...step.needs, ...step.wants])
     if (!Object.hasOwn(inputs, role))

@@ -31,6 +31,7 @@ function refusalOf(last: NonNullable<RecipeInput['steps']>[string], outside: Out
       b_index: extracted('index', 'b'),
       b_references: extracted('index_train', 'b'),
       other_index: extracted('index', 'same_as_a'),
+      a_votes: { kind: 'vote', references: 'full', k1: 5, inputs: { lists: 'prepare', query: 'a_query', references: 'a_full' } },
       last,
     },
   });
@@ -51,6 +52,21 @@ test.each([
   ['a search in features of another model', { kind: 'search', inputs: { query: 'a_query', index: 'b_index' } } as const, /as its features/],
   ['a scan of features of another model', { kind: 'scan', inputs: { query: 'a_query', index: 'b_index' } } as const, /as its features/],
   [
+    'a tagging by references of another model',
+    { kind: 'tag', references: 'index_train', inputs: { lists: 'prepare', index: 'a_index', references: 'b_references' } } as const,
+    /its input index is a_index of a, references is b_references of b/,
+  ],
+  [
+    'a voting by references of another model',
+    { kind: 'vote', references: 'index_train', inputs: { lists: 'prepare', query: 'a_query', references: 'b_references' } } as const,
+    /its input query is a_query of a, references is b_references of b/,
+  ],
+  [
+    'a voting by references of another list than their labels',
+    { kind: 'vote', references: 'full', inputs: { lists: 'prepare', query: 'b_query', references: 'b_references' } } as const,
+    /references .* is b_references, of the list "index_train", but its setting references is "full"/,
+  ],
+  [
     'a model with the index of another',
     ensemble({ ...own, 'index.A': 'b_index' }),
     /as A: its input query\.A is a_query of a, index\.A is b_index of b/,
@@ -61,6 +77,14 @@ test.each([
     'references of another list than their labels',
     ensemble({ ...own, lists: 'prepare', 'references.A': 'a_full', 'references.B': 'b_references' }, voting),
     /references\.B .* is b_references, of the list "index_train", but its setting references is "full"/,
+  ],
+  [
+    'votes that were found with other constants',
+    ensemble(
+      { lists: 'prepare', 'query.A': 'a_query', 'index.A': 'a_index', 'references.A': 'a_full', 'votes.A': 'a_votes' },
+      { ...voting, weights: { A: 1 }, rerank: { mode: 'before_merge', k1: 4 } },
+    ),
+    /votes\.A of the step last is a_votes, whose k1 is 5, but its setting rerank\.k1 is 4/,
   ],
 ])('%s is refused', (_what, step, message) => {
   expect(refusalOf(step)).toMatch(message);

@@ -1,5 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
-import { CairnError, featuresDetails, needsReferences, originOf, resultSettings } from '@cairn/contract';
+import {
+  CairnError,
+  featuresDetails,
+  needsReferences,
+  originOf,
+  resultSettings,
+  type VotingConstants,
+  votingConstantsOf,
+} from '@cairn/contract';
 import type { StepPlan } from './graph-steps.ts';
 
 /** The details of an artifact from outside the run, by step and role; undefined where it is not known yet. */
@@ -15,6 +23,14 @@ type Compared = {
   madeBy: StepPlan | string | null;
 };
 
+/** The roles of the features that a step of one model compares. */
+const comparedBy = {
+  scan: ['query', 'index'],
+  search: ['query', 'index'],
+  tag: ['index', 'references'],
+  vote: ['query', 'references'],
+} as const;
+
 /**
  * Refuses steps that compare features of different models, or of lists that do not belong together, which would fail only when all are
  * extracted, days later. What is not known yet is left to the step.
@@ -23,12 +39,12 @@ type Compared = {
  */
 export function refuseMixedFeatures(plan: readonly StepPlan[], outside: OutsideDetails): void {
   for (const step of plan) {
-    if (step.kind !== 'scan' && step.kind !== 'search' && step.kind !== 'rerank') continue;
     const read = (role: string): Compared[] => comparedAs(role, step, plan, outside);
-    if (step.kind !== 'rerank') {
-      refuseTwoModels(step, 'its features', [...read('query'), ...read('index')]);
-      continue;
+    if (step.kind === 'scan' || step.kind === 'search' || step.kind === 'tag' || step.kind === 'vote') {
+      refuseTwoModels(step, 'its features', comparedBy[step.kind].flatMap(read));
+      if (step.kind === 'tag' || step.kind === 'vote') refuseOtherLabels(step, step.settings.references, read('references'));
     }
+    if (step.kind !== 'rerank') continue;
     const names = Object.keys(step.settings.weights);
     for (const name of names)
       refuseTwoModels(
@@ -42,14 +58,38 @@ export function refuseMixedFeatures(plan: readonly StepPlan[], outside: OutsideD
         names.flatMap((name) => read(`${role}.${name}`)),
       );
     if (!needsReferences(step.settings.rerank)) continue;
-    for (const { role, name, list } of names.flatMap((one) => read(`references.${one}`)))
-      if (list !== null && list !== step.settings.references)
-        throw new CairnError(
-          'invalid_setting',
-          `the input ${role} of the step ${step.name} is ${name}, of the list "${list}", but its setting references is "${step.settings.references}"`,
-          { details: { remedy: 'Take the labels of the references from the list of which their features are.' } },
-        );
+    for (const name of names) refuseOtherVotes(step, `votes.${name}`, step.settings.rerank, plan);
+    refuseOtherLabels(
+      step,
+      step.settings.references,
+      names.flatMap((one) => read(`references.${one}`)),
+    );
   }
+}
+
+/** Votes are of the constants with which they were found. */
+function refuseOtherVotes(step: StepPlan, role: string, rerank: VotingConstants, plan: readonly StepPlan[]): void {
+  const need = step.needs.find((one) => one.role === role);
+  const source = plan.find(({ name }) => name === need?.step);
+  if (source?.kind !== 'vote') return;
+  const [ours, theirs] = [votingConstantsOf(rerank), votingConstantsOf(source.settings)];
+  const other = (Object.keys(ours) as (keyof VotingConstants)[]).find((key) => ours[key] !== theirs[key]);
+  if (other === undefined) return;
+  throw new CairnError(
+    'invalid_setting',
+    `the input ${role} of the step ${step.name} is ${source.name}, whose ${other} is ${theirs[other]}, but its setting rerank.${other} is ${ours[other]}`,
+    { details: { remedy: 'Give both steps the same constants of the votes: votes, voteNeighbours, voteLambda, k1, k2.' } },
+  );
+}
+
+function refuseOtherLabels(step: StepPlan, references: string, compared: readonly Compared[]): void {
+  for (const { role, name, list } of compared)
+    if (list !== null && list !== references)
+      throw new CairnError(
+        'invalid_setting',
+        `the input ${role} of the step ${step.name} is ${name}, of the list "${list}", but its setting references is "${references}"`,
+        { details: { remedy: 'Take the labels of the references from the list of which their features are.' } },
+      );
 }
 
 function comparedAs(role: string, step: StepPlan, plan: readonly StepPlan[], outside: OutsideDetails): Compared[] {

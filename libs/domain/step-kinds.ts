@@ -11,6 +11,7 @@ import {
   type StepSettings,
   stepVersions,
   tagsFile,
+  votesFile,
 } from '@cairn/contract';
 
 /**
@@ -203,6 +204,27 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     },
     resumes: false,
   },
+  vote: {
+    makes: 'votes',
+    folder: 'votes',
+    reusable: true,
+    pool: 'gpu',
+    slots: one,
+    readsDataset: false,
+    inputs: ({ references }) => ({
+      lists: input(['lists'], { lists: [references] }),
+      query: input(['features']),
+      references: input(['features']),
+    }),
+    fleet: {
+      sizedBy: 'query',
+      plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
+      workers: ({ workers }) => workers,
+      files: (index) => [votesFile(index)],
+      allowedRejects: () => 0,
+    },
+    resumes: false,
+  },
   rerank: {
     makes: 'neighbours',
     folder: 'neighbours',
@@ -223,8 +245,9 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
         index: input(['features']),
         ...(needsReferences(rerank) && {
           references: input(['features']),
-          // They follow from index, references and list, and the step checks that they are of these.
+          // They follow from the other inputs and the settings, and the step checks that they are of these.
           tags: { kinds: ['tags'], required: false, reads: 'none' },
+          votes: { kinds: ['votes'], required: false, reads: 'none' },
         }),
         whitening: rerank.whitenTo === null ? optional('features') : input(['features']),
       }),
@@ -251,7 +274,9 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     slots: one,
     readsDataset: false,
     inputs: ({ models }) => ({
-      ...(models === undefined ? registered : ofEach(models, { ...registered, references: optional('features') })),
+      ...(models === undefined
+        ? registered
+        : { ...ofEach(models, { ...registered, references: optional('features') }), matcher: optional('matcher') }),
       neighbours: optional('neighbours'),
       evaluation: optional('evaluation'),
     }),

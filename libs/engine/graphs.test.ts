@@ -157,9 +157,9 @@ describe('a run of several models', () => {
     const { steps } = await harness.engine.planRun(request({ recipe: 'submission', dataset: 'toy' }), ada);
     const rerank = steps.find(({ name }) => name === 'rerank');
     expect(rerank?.settings).toMatchObject({ rerank: { mode: 'before_merge', alpha: 1, beta: 0.1 }, references: 'index_train' });
-    expect(rerank?.needs).toHaveLength(1 + 4 * 4);
+    expect(rerank?.needs).toHaveLength(1 + 4 * 5);
     const counts = (kind: string): number => steps.filter((step) => step.kind === kind).length;
-    expect(['train', 'extract', 'tag', 'search', 'evaluate', 'register'].map(counts)).toEqual([16, 12, 4, 0, 1, 1]);
+    expect(['train', 'extract', 'tag', 'vote', 'search', 'evaluate', 'register'].map(counts)).toEqual([16, 12, 4, 4, 0, 1, 1]);
   });
 
   it('searches again, and does nothing else again, when a constant of the rerank or a weight changes', async () => {
@@ -191,6 +191,19 @@ describe('a run of several models', () => {
     const { register: _, ...alone } = recipe;
     const set = { evaluate: null, 'models.A.extract.query.list': 'index', 'models.B.extract.query.list': 'index' };
     expect(await made({ recipe: alone, set })).toEqual(['rerank']);
+  });
+
+  it('finds the votes of each query set once for the same constants of the votes, and keeps the keys of what follows', async () => {
+    const recipe = { ...voting, ensemble: { ...voting.ensemble, voting: { shards: 2, workers: 2 } } };
+    const theirs = ['A-vote_query', 'B-vote_query'];
+    expect(await made({ recipe })).toEqual([...theirs, 'register']);
+    expect(await made({ recipe, set: { 'ensemble.rerank.alpha': 0.125 } })).toEqual(['rerank', 'evaluate', 'register']);
+    expect(await made({ recipe, set: { 'ensemble.rerank.k2': 2 } })).toEqual([...theirs, 'rerank', 'evaluate', 'register']);
+    expect(await made({ recipe, set: { 'ensemble.voting.shards': 1 } })).toEqual(['register']);
+    const { register: _, ...alone } = recipe;
+    const set = { evaluate: null, 'models.A.extract.query.list': 'index_train', 'models.B.extract.query.list': 'index_train' };
+    const extracted = ['A-extract_query', 'B-extract_query'];
+    expect((await made({ recipe: alone, set })).toSorted()).toEqual([...extracted, ...theirs, 'rerank'].toSorted());
   });
 
   it("keeps a model's images a step with another batch", async () => {

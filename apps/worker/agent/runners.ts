@@ -37,6 +37,10 @@ export async function runAttempt(context: AttemptContext): Promise<FinishRequest
       const { runTag } = await import('../steps/run-tag.ts');
       return runTag({ ...context, spec });
     }
+    case 'vote': {
+      const { runVote } = await import('../steps/run-vote.ts');
+      return runVote({ ...context, spec });
+    }
     case 'rerank': {
       const { runRerank } = await import('../steps/run-rerank.ts');
       return withImageSocket({ ...context, spec }, runRerank);

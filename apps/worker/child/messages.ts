@@ -7,11 +7,17 @@ import {
   preprocessing,
   rerankSettings,
   unreadableImage,
+  votingConstants,
 } from '@cairn/contract';
 import { z } from 'zod';
 
 /** What tags are of: the digests of the feature sets and of the list. */
 const tagsOrigin = z.object({ index: z.string(), references: z.string(), list: z.string() });
+/** What votes are of: likewise, and the settings that they depend on. */
+const votesOrigin = z.object({
+  ...{ query: z.string(), references: z.string(), list: z.string() },
+  constants: votingConstants,
+});
 /** What candidates are of: the digests of the feature sets, and how many are kept of each query. */
 const candidatesOrigin = z.object({ query: z.string(), index: z.string(), topK: z.number().int() });
 
@@ -83,6 +89,21 @@ export const childJob = z.discriminatedUnion('kind', [
   }),
   /** Tags `count` rows of the index starting with `from`; answered by {@link shardAnswer}. */
   z.object({ kind: z.literal('tagShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
+  /** Opens feature sets whose queries are voted on by their references; answered by {@link openedShards}. */
+  z.object({
+    kind: z.literal('openVoting'),
+    queries: z.string(),
+    references: z.string(),
+    /** The list of the references. */
+    labels: z.string(),
+    origin: votesOrigin,
+    device: z.enum(['cpu', 'cuda']),
+    threads: z.number().int(),
+    blockRows: z.number().int(),
+    outDir: z.string(),
+  }),
+  /** Finds the votes of `count` queries starting with the row `from`; answered by {@link shardAnswer}. */
+  z.object({ kind: z.literal('voteShard'), index: z.number().int(), from: z.number().int(), count: z.number().int() }),
   /** Opens a feature set that is searched in shards; answered by {@link openedShards}. */
   z.object({
     kind: z.literal('openScan'),
@@ -121,6 +142,8 @@ export const childJob = z.discriminatedUnion('kind', [
         references: z.string().nullable(),
         whitening: z.string().nullable(),
         tags: z.object({ dir: z.string(), origin: tagsOrigin }).nullable(),
+        /** With tags and votes, `references` has ids alone. */
+        votes: z.object({ dir: z.string(), origin: votesOrigin }).nullable(),
       }),
     ),
     /** The list of the references; null where none vote. */

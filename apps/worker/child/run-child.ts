@@ -3,6 +3,7 @@ import { rerank } from '../steps/rerank-job.ts';
 import { scanJobs } from '../steps/scan-job.ts';
 import { search } from '../steps/search-job.ts';
 import { taggingJobs } from '../steps/tag-job.ts';
+import { votingJobs } from '../steps/vote-job.ts';
 import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
 
 /**
@@ -12,6 +13,7 @@ import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChi
 export async function runChild(): Promise<void> {
   const extraction = extractionJobs();
   const tagging = taggingJobs();
+  const voting = votingJobs();
   const scan = scanJobs();
   const { promise: parentGone, resolve } = Promise.withResolvers<void>();
 
@@ -27,6 +29,10 @@ export async function runChild(): Promise<void> {
         return tagging.open(job);
       case 'tagShard':
         return tagging.tag(job, onProgress);
+      case 'openVoting':
+        return voting.open(job);
+      case 'voteShard':
+        return voting.vote(job, onProgress);
       case 'openScan':
         return scan.open(job);
       case 'scanShard':

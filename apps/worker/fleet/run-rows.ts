@@ -12,7 +12,7 @@ export const threadsOf = (context: AttemptContext, threads: number): number =>
 type RowsOptions = {
   context: AttemptContext;
   /** The feature set whose rows are divided into shards. */
-  index: InputArtifact;
+  rows: InputArtifact;
   /** The job that opens the inputs in the child of a device, which writes its files below `outDir`. */
   open: (device: Parameters<FleetWork['open']>[0], outDir: string) => ChildJob;
   /** The job of a shard. */
@@ -20,11 +20,11 @@ type RowsOptions = {
 };
 
 /** One worker of a fleet that multiplies the rows of a feature set. Throws as {@link runShards}. */
-export function runRows({ context, index, open, job }: RowsOptions): Promise<FinishRequest> {
+export function runRows({ context, rows, open, job }: RowsOptions): Promise<FinishRequest> {
   return runShards({
     context: { ...context, client: fleetClientOf(context.client) },
     places: placesOf(context),
-    total: featuresDetails.safeParse(index.details).data?.rows ?? 0,
+    total: featuresDetails.safeParse(rows.details).data?.rows ?? 0,
     // Two places may compute the same shard near the end.
     open: (device, place) => open(device, join(context.workDir, `place-${place}`)),
     compute: async ({ shard: { index: part, from, count }, ask, onProgress }) => [

@@ -14,6 +14,7 @@ import { openAttempt } from '../testing/open-attempt.ts';
 import { artifactOf, specOf } from '../testing/specs.ts';
 import { runRerank } from './run-rerank.ts';
 import { runTag } from './run-tag.ts';
+import { runVote } from './run-vote.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -210,26 +211,57 @@ async function tagged(): Promise<Record<string, Buffer>> {
   return Object.fromEntries(await Promise.all(files.map(async ({ name, key }) => [name, Buffer.from(await store.getBytes(key))])));
 }
 
-test('with the tags of a fleet a rerank finds the same to the bit', async () => {
-  const files = await tagged();
-  expect(Object.keys(files)).toEqual(['tags/tags_00000.parquet', 'tags/tags_00001.parquet', 'tags/tags_00002.parquet']);
-  const { context, store, folder, reporter } = await openAttempt(specOf('rerank'));
+/** The votes of the first model's queries, likewise. */
+async function voted(): Promise<Record<string, Buffer>> {
+  const { context, store, plane } = await openAttempt(specOf('vote'));
+  const all = await inputsIn(store, ['query', 'references']);
+  const [query, references, lists] = ['query.M0', 'references.M0', 'lists'].map((role) => all[role]);
+  if (query === undefined || references === undefined || lists === undefined) throw new Error('an input is missing');
+  const inputs = { query: { ...query, details: { list: 'query', rows: 20, rejected: 0, shards: 1 } }, references, lists };
+  plane.state.shards = [0, 1, 2].map((shard) => ({
+    index: shard,
+    from: shard * 7,
+    count: shard === 2 ? 6 : 7,
+    holder: null,
+    tries: 0,
+    commit: null,
+  }));
+  expect(await runVote({ ...context, spec: { ...context.spec, inputs } })).toEqual({ outcome: 'succeeded', files: [], details: {} });
+  const files = plane.state.shards.flatMap(({ commit }) => commit?.files ?? []);
+  return Object.fromEntries(await Promise.all(files.map(async ({ name, key }) => [name, Buffer.from(await store.getBytes(key))])));
+}
+
+test('with the tags and votes of fleets a rerank finds the same to the bit, and reads no vector of a reference', async () => {
+  const [tagFiles, voteFiles] = [await tagged(), await voted()];
+  expect(Object.keys(tagFiles)).toEqual(['tags/tags_00000.parquet', 'tags/tags_00001.parquet', 'tags/tags_00002.parquet']);
+  expect(Object.keys(voteFiles)).toEqual(['votes/votes_00000.parquet', 'votes/votes_00001.parquet', 'votes/votes_00002.parquet']);
   const settings = stepSettings.rerank.parse({ weights: { M0: 1, M1: 1 }, rerank: { mode: 'before_merge' } });
-  const inputs = await inputsIn(store, ['query', 'index', 'references']);
-  const tags = await stored(store, 'tags', 'tags/art_2/', files);
-  const spec = { ...context.spec, settings, inputs };
-  // All of its progress: the control plane gets only the newest from time to time.
-  const messages: (string | undefined)[] = [];
-  const progress: typeof reporter.progress = ({ message }) => messages.push(message?.split(': ').slice(0, -1).join(': '));
-  const given = { ...spec, inputs: { ...inputs, 'tags.M0': tags } };
-  await runRerank({ ...context, reporter: { ...reporter, progress }, spec: given });
-  expect(messages).toContain('M1: landmarks of the index');
-  expect(messages).not.toContain('M0: landmarks of the index');
-  const local = join(folder, 'made.parquet');
-  await store.download(`${spec.stagingPrefix}neighbours.parquet`, local, {});
-  const parquet = await openParquet();
-  const made = await readNeighbours(parquet, local).finally(() => parquet.close());
-  expect(made).toEqual(await searched('before_merge', settings.weights, join(folder, 'searched')));
+  const parts = ['landmarks of the index', 'references of the queries'];
+  for (const [hasTags, hasVotes] of [
+    [true, false],
+    [false, true],
+    [true, true],
+  ] as const) {
+    const { context, store, folder, reporter } = await openAttempt(specOf('rerank'));
+    const inputs = await inputsIn(store, ['query', 'index', 'references']);
+    if (hasTags) inputs['tags.M0'] = await stored(store, 'tags', 'tags/art_2/', tagFiles);
+    if (hasVotes) inputs['votes.M0'] = await stored(store, 'votes', 'votes/art_3/', voteFiles);
+    if (hasTags && hasVotes)
+      for (const { name } of inputs['references.M0']?.files ?? [])
+        if (name.endsWith('.npy')) await store.put(`features/M0-references/${name}`, Buffer.from('not needed'));
+    const spec = { ...context.spec, settings, inputs };
+    // All of its progress: the control plane gets only the newest from time to time.
+    const messages: (string | undefined)[] = [];
+    const progress: typeof reporter.progress = ({ message }) => messages.push(message?.split(': ').slice(0, -1).join(': '));
+    await runRerank({ ...context, reporter: { ...reporter, progress }, spec });
+    for (const part of parts) expect(messages).toContain(`M1: ${part}`);
+    expect(parts.map((part) => messages.includes(`M0: ${part}`))).toEqual([!hasTags, !hasVotes]);
+    const local = join(folder, 'made.parquet');
+    await store.download(`${spec.stagingPrefix}neighbours.parquet`, local, {});
+    const parquet = await openParquet();
+    const made = await readNeighbours(parquet, local).finally(() => parquet.close());
+    expect(made).toEqual(await searched('before_merge', settings.weights, join(folder, 'searched')));
+  }
 });
 
 test('features whose details name different models are refused before they are fetched', async () => {

@@ -5,11 +5,14 @@ import {
   type ArtifactDetails,
   assertOneOrigin,
   CairnError,
+  featureFolders,
   type InputArtifact,
   isCairnError,
   matcherFile,
   needsReferences,
   originOf,
+  usesFound,
+  votingConstantsOf,
 } from '@cairn/contract';
 import { untilAborted } from '@cairn/runtime';
 import type { z } from 'zod';
@@ -29,24 +32,29 @@ export const runRerank: Runner<'rerank'> = async (context) => {
   const fetch = (role: string): Promise<string> => fetchArtifact(context, inputOf(spec, role));
   refuseMixed(spec.inputs, Object.keys(weights));
   const models = [];
-  let labels: string | null = null;
+  const labels = votes ? await fetchLabels(context, list) : null;
   // By name: the database does not keep the order of a record, and the order in which similarities are added changes their last bits.
   for (const [name, weight] of Object.entries(weights).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    const tags = spec.inputs[`tags.${name}`];
-    let origin = null;
-    if (votes)
-      ({ labels, origin } = await fetchLabels(context, list, {
-        index: inputOf(spec, `index.${name}`),
-        references: inputOf(spec, `references.${name}`),
-      }));
+    const of = (role: string): InputArtifact | undefined => spec.inputs[`${role}.${name}`];
+    const used = usesFound(rerank, of('whitening') !== undefined);
+    const [tagged, voted] = [used.tags ? of('tags') : undefined, used.votes ? of('votes') : undefined];
+    const digest = (role: string): string => inputOf(spec, `${role}.${name}`).digest;
+    const found = async <Sets>(input: InputArtifact | undefined, sets: () => Sets) =>
+      input === undefined || labels === null
+        ? null
+        : { dir: await fetchArtifact(context, input), origin: { ...sets(), references: digest('references'), list: labels.sha256 } };
+    // With tags and votes no vector of a reference is needed any more.
+    const isWanted = (file: string): boolean =>
+      tagged === undefined || voted === undefined || file.startsWith(`${featureFolders.metadata}/`);
     models.push({
       name,
       weight,
       queries: await fetch(`query.${name}`),
       index: await fetch(`index.${name}`),
-      references: votes ? await fetch(`references.${name}`) : null,
-      tags: tags === undefined || origin === null ? null : { dir: await fetchArtifact(context, tags), origin },
-      whitening: spec.inputs[`whitening.${name}`] === undefined ? null : await fetch(`whitening.${name}`),
+      references: votes ? await fetchArtifact(context, inputOf(spec, `references.${name}`), isWanted) : null,
+      tags: await found(tagged, () => ({ index: digest('index') })),
+      votes: await found(voted, () => ({ query: digest('query'), constants: votingConstantsOf(rerank) })),
+      whitening: of('whitening') === undefined ? null : await fetch(`whitening.${name}`),
     });
   }
   const listPath = async (name: string) => (await fetchFile(context, inputOf(spec, 'lists'), `lists/${name}.parquet`)).path;
@@ -65,7 +73,18 @@ export const runRerank: Runner<'rerank'> = async (context) => {
   const threads = availableParallelism();
   const child = startChild(context);
   try {
-    const job = { kind: 'rerank', models, labels, settings: rerank, matching, topK, blockRows, threads, out, scratch } as const;
+    const job = {
+      kind: 'rerank',
+      models,
+      labels: labels?.path ?? null,
+      settings: rerank,
+      matching,
+      topK,
+      blockRows,
+      threads,
+      out,
+      scratch,
+    } as const;
     const answer = child.ask(job, rerankAnswer, ({ what, done, total }) => {
       reporter.progress({
         done,

@@ -21,7 +21,7 @@ export const runScan: Runner<'scan'> = async (context) => {
   };
   return runRows({
     context,
-    index,
+    rows: index,
     open: (device, outDir) => ({ ...open, device, outDir }),
     job: (shard) => ({ kind: 'scanShard', ...shard }),
   });

@@ -1,4 +1,4 @@
-import type { InputArtifact, ListName } from '@cairn/contract';
+import { assertOneOrigin, type ListName, originOf } from '@cairn/contract';
 import type { AttemptContext, Runner } from '../agent/attempt-context.ts';
 import { fetchArtifact, fetchFile, inputOf } from '../agent/stored-files.ts';
 import type { ChildJobOf } from '../child/messages.ts';
@@ -9,28 +9,27 @@ export const runTag: Runner<'tag'> = async (context) => {
   const { spec } = context;
   const { settings } = spec;
   const [index, references] = [inputOf(spec, 'index'), inputOf(spec, 'references')];
+  const sets = Object.entries({ index, references }).map(([set, { details }]) => ({ set, origin: originOf(details) }));
+  assertOneOrigin('the tags', sets);
+  const { path: labels, sha256: list } = await fetchLabels(context, settings.references);
   const open: Omit<ChildJobOf<'openTagging'>, 'device' | 'outDir'> = {
     kind: 'openTagging',
     index: await fetchArtifact(context, index),
     references: await fetchArtifact(context, references),
-    ...(await fetchLabels(context, settings.references, { index, references })),
+    labels,
+    origin: { index: index.digest, references: references.digest, list },
     threads: threadsOf(context, settings.threads),
     blockRows: settings.blockRows,
   };
   return runRows({
     context,
-    index,
+    rows: index,
     open: (device, outDir) => ({ ...open, device, outDir }),
     job: (shard) => ({ kind: 'tagShard', ...shard }),
   });
 };
 
-/** The list of the references, and what tags are of. */
-export async function fetchLabels(
-  context: AttemptContext,
-  list: ListName,
-  { index, references }: { index: InputArtifact; references: InputArtifact },
-): Promise<{ labels: string; origin: { index: string; references: string; list: string } }> {
-  const { path, sha256 } = await fetchFile(context, inputOf(context.spec, 'lists'), `lists/${list}.parquet`);
-  return { labels: path, origin: { index: index.digest, references: references.digest, list: sha256 } };
+/** The list of the references, with their labels. */
+export function fetchLabels(context: AttemptContext, list: ListName): Promise<{ path: string; sha256: string }> {
+  return fetchFile(context, inputOf(context.spec, 'lists'), `lists/${list}.parquet`);
 }

@@ -33,6 +33,7 @@ const builders: Builders = {
   scan: (overrides) => ({ ...base('scan_index'), kind: 'scan', settings: stepSettings.scan.parse({}), ...overrides }),
   search: (overrides) => ({ ...base('search'), kind: 'search', settings: stepSettings.search.parse({}), ...overrides }),
   tag: (overrides) => ({ ...base('tag_index'), kind: 'tag', settings: stepSettings.tag.parse({}), ...overrides }),
+  vote: (overrides) => ({ ...base('vote_query'), kind: 'vote', settings: stepSettings.vote.parse({}), ...overrides }),
   rerank: (overrides) => ({
     ...base('rerank'),
     kind: 'rerank',

@@ -35,6 +35,12 @@ const entries = {
     'libs/retrieval/onnx/make_graphs.py',
     'libs/retrieval/package.json',
   ],
+  vote: [
+    'apps/worker/steps/run-vote.ts',
+    'apps/worker/steps/vote-job.ts',
+    'libs/retrieval/onnx/make_graphs.py',
+    'libs/retrieval/package.json',
+  ],
   rerank: [
     'apps/worker/steps/run-rerank.ts',
     'apps/worker/steps/rerank-job.ts',

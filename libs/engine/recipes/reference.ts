@@ -165,6 +165,7 @@ function submissionOf(parts: readonly Pipeline[]): RecipeInput {
       rerank: { mode: 'before_merge' },
       references: references.list,
       tags: { shards: 16, workers: 8 },
+      voting: { shards: 8, workers: 8 },
     },
     register: { model: 'submission' },
   };

@@ -10,6 +10,7 @@ import {
   stepVersions,
   submitRequest,
   tagsFile,
+  votesFile,
 } from '@cairn/contract';
 import { migrate, openDatabase } from '@cairn/db';
 import { createLogger, createSecretKeys, newId, sha256, sha256Json } from '@cairn/runtime';
@@ -60,12 +61,17 @@ export const playedDetails: Record<StepKind, Record<string, unknown>> = {
   export: { imageSize: 32, preprocessing: 'cairn', embeddingDim: 8, cosine: 1 },
   extract: {},
   tag: {},
+  vote: {},
   scan: {},
   search: { queries: 2, index: 'art_index', topK: 100 },
   rerank: { queries: 2, index: 'art_index', topK: 100 },
   evaluate: { mapAt100: { kaggle: { all: 0.5 } } },
   register: { model: 'toy', metrics: { mapAt100: 0.5 } },
 };
+
+/** The file of a shard of rows. */
+const fleetFile = (kind: string, index: number): string =>
+  kind === 'tag' ? tagsFile(index) : kind === 'vote' ? votesFile(index) : candidatesFile(index);
 
 /** An engine on its own database, with functions that simulate the controller and the attempts. */
 export async function openEngineHarness() {
@@ -172,9 +178,7 @@ export async function openEngineHarness() {
         rows: shard.count - bad,
         rejected: bad,
         files:
-          kind === 'extract'
-            ? partsOf(attempt, shard.index, bad > 0, content)
-            : [file(kind === 'tag' ? tagsFile(shard.index) : candidatesFile(shard.index), attempt, content)],
+          kind === 'extract' ? partsOf(attempt, shard.index, bad > 0, content) : [file(fleetFile(kind, shard.index), attempt, content)],
         idsSha256: sha256(`ids of ${shard.index}`),
         seconds: { read: 0, decode: 0, infer: 0, write: 0 },
       });

@@ -111,10 +111,14 @@ export async function readFeatures(
  * The image id of each row of a feature set, as {@link readFeatures} has them, without its vectors. Throws `corrupt_artifact` for a set
  * without ids, for another file among them, and for an id that is duplicate.
  */
-export async function readFeatureIds(dir: string, parquet: Parquet, signal?: AbortSignal): Promise<TableIds> {
+export async function readFeatureIds(
+  dir: string,
+  parquet: Parquet,
+  signal?: AbortSignal,
+  table: IdTable = createIdTable(),
+): Promise<TableIds> {
   const parts = await listParts(dir, 'metadata');
   if (parts.length === 0) throw corrupt(`${featureFolders.metadata} has no parts`, dir);
-  const table = createIdTable();
   const numbers: number[] = [];
   const take = (id: string): void => void numbers.push(table.add(id));
   for (const part of parts) {

@@ -1,4 +1,5 @@
 import type { Scorer } from '../search/create-scorer.ts';
+import type { Neighbours } from '../search/find-neighbours.ts';
 import type { Products } from './create-products.ts';
 import type { PlacedVectors } from './placed-features.ts';
 
@@ -9,10 +10,12 @@ export type ModelVectors = {
   weight: number;
   queries: PlacedVectors;
   index: PlacedVectors;
-  /** Null if nothing is compared with references. */
+  /** Null if nothing is compared with references, or with them any more: tags and votes are given. */
   references: PlacedVectors | null;
-  /** The place of each index image's nearest reference, by place; null if it is still to be found. */
+  /** The place of each index image's nearest reference, by place; null if it is still to be found (`usesFound`). */
   tags: Int32Array | null;
+  /** The references that vote on each query, and their reranked similarities, by place; null if they are still to be found. */
+  votes: Neighbours | null;
   /** The set for learning a whitening; null for none. */
   whitening: PlacedVectors | null;
 };

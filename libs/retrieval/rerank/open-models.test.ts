@@ -48,6 +48,17 @@ test('queries and index go by their sorted ids, references by their list, withou
   expect(opened.models[0]?.references?.places).toEqual(Int32Array.of(3, 2, 1, -1, 0));
 });
 
+test('an unknown country is not the country null', async () => {
+  const rows = labelled.map(([id], row): Label => [id, 1, row === 0 ? null : 'null']);
+  expect((await open(await testParquet(), {}, rows)).categories.map(({ country }) => country)).toEqual([
+    null,
+    'null',
+    'null',
+    'null',
+    'null',
+  ]);
+});
+
 test.each([
   [
     'a model lacks images of another',

@@ -1,11 +1,12 @@
 import { assertOneOrigin, CairnError, type Origin } from '@cairn/contract';
-import { createIdTable, type IdOrder, type IdTable, orderIds, sortIds } from '../features/id-table.ts';
-import { type Features, readFeatures, readOrigins } from '../features/read-features.ts';
+import { createIdTable, type IdOrder, type IdTable, orderIds, sortIds, type TableIds } from '../features/id-table.ts';
+import { type Features, readFeatureIds, readFeatures, readOrigins } from '../features/read-features.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import type { Category } from './category-boost.ts';
 import type { ModelVectors } from './model-vectors.ts';
-import { placeFeatures, positionsOf } from './placed-features.ts';
+import { type PlacedVectors, placeFeatures, placeIds, positionsOf } from './placed-features.ts';
 import { readTags, type TagsOrigin } from './tags-file.ts';
+import { readVotes, type VotesOrigin } from './votes-file.ts';
 
 /** The folders of one model's feature sets; `references` is null where nothing is compared with references,
  * `whitening` where vectors are not whitened. */
@@ -18,6 +19,8 @@ export type ModelFolders = {
   whitening: string | null;
   /** The nearest references of the index images, if they were found before, and what they must be of. */
   tags?: { dir: string; origin: TagsOrigin } | null;
+  /** The votes of the queries likewise. With both, only the ids of the references are read. */
+  votes?: { dir: string; origin: VotesOrigin } | null;
 };
 
 export type OpenModelsOptions = {
@@ -50,11 +53,16 @@ export type OpenedModels = {
 export async function openModels({ parquet, models, labels, signal }: OpenModelsOptions): Promise<OpenedModels> {
   const read = (dir: string, table?: IdTable): Promise<Features> => readFeatures(dir, parquet, signal, table);
   const tables = { queries: createIdTable(), index: createIdTable(), references: createIdTable() };
+  const readReferences = async (dir: string, { tags, votes }: ModelFolders) => {
+    if (tags && votes) return { ids: await readFeatureIds(dir, parquet, signal, tables.references), features: null };
+    const features = await read(dir, tables.references);
+    return { ids: features.ids, features };
+  };
   const opened: {
     folders: ModelFolders;
     queries: Features;
     index: Features;
-    references: Features | null;
+    references: { ids: TableIds; features: Features | null } | null;
     whitening: Features | null;
     origin: Origin;
   }[] = [];
@@ -65,7 +73,7 @@ export async function openModels({ parquet, models, labels, signal }: OpenModels
       folders,
       queries: await read(folders.queries, tables.queries),
       index: await read(folders.index, tables.index),
-      references: folders.references === null ? null : await read(folders.references, tables.references),
+      references: folders.references === null ? null : await readReferences(folders.references, folders),
       whitening: folders.whitening === null ? null : await read(folders.whitening),
       origin,
     });
@@ -77,20 +85,29 @@ export async function openModels({ parquet, models, labels, signal }: OpenModels
       ? { referenceIds: orderIds(tables.references, new Int32Array()), categories: [], labelsWithoutFeatures: 0 }
       : await labelReferences(parquet, labels, tables.references, signal);
   const { referenceIds } = labelled;
-  const tags: (Int32Array | null)[] = [];
+  const found: Pick<ModelVectors, 'tags' | 'votes'>[] = [];
   for (const { folders } of opened)
-    tags.push(folders.tags ? await readTags({ parquet, ...folders.tags, indexIds, referenceIds, signal }) : null);
+    found.push({
+      tags: folders.tags ? await readTags({ parquet, ...folders.tags, indexIds, referenceIds, signal }) : null,
+      votes: folders.votes ? await readVotes({ parquet, ...folders.votes, queryIds, referenceIds, signal }) : null,
+    });
+  const placeReferences = (name: string, references: (typeof opened)[number]['references']): PlacedVectors | null => {
+    const called = `The references of ${name}`;
+    if (references?.features) return placeFeatures(references.features, referenceIds, called);
+    if (references !== null) placeIds(references.ids, referenceIds, called);
+    return null;
+  };
   return {
     ...labelled,
     queryIds: [...queryIds],
     indexIds,
     models: opened.map(({ folders: { name, weight }, queries, index, references, whitening }, at) => ({
       name,
-      tags: tags[at] ?? null,
+      ...{ tags: null, votes: null, ...found[at] },
       weight,
       queries: placeFeatures(queries, queryIds, `The queries of ${name}`),
       index: placeFeatures(index, indexIds, `The index images of ${name}`),
-      references: references === null ? null : placeFeatures(references, labelled.referenceIds, `The references of ${name}`),
+      references: placeReferences(name, references),
       whitening:
         whitening === null ? null : placeFeatures(whitening, sortIds(whitening.ids.table), `The vectors for the whitening of ${name}`),
     })),
@@ -117,7 +134,7 @@ export async function labelReferences(parquet: Parquet, path: string, references
     if (isListed[number] === 1) throw labelledTwice(path, id);
     isListed[number] = 1;
     if (label < 0) return;
-    const key = `${label} ${country}`;
+    const key = country === null ? String(label) : `${label} ${country}`;
     const category = known.get(key) ?? { label, country };
     known.set(key, category);
     numbers[categories.length] = number;

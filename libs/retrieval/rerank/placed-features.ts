@@ -1,5 +1,5 @@
 import { CairnError } from '@cairn/contract';
-import type { IdOrder } from '../features/id-table.ts';
+import type { IdOrder, TableIds } from '../features/id-table.ts';
 import { assertUnitRows } from '../features/normalize-row.ts';
 import { createNpy, readNpyHalf, readNpyHeader, readNpyRows } from '../features/npy.ts';
 import type { Features } from '../features/read-features.ts';
@@ -26,16 +26,7 @@ export type PlacedVectors = VectorSource & {
  */
 export function placeFeatures(features: Features, order: IdOrder, name: string): PlacedVectors {
   const { dim, ids } = features;
-  const places = ids.numbers.map((number) => order.placeOf[number] ?? -1);
-  const rowOfPlace = new Int32Array(order.length).fill(-1);
-  for (const [row, place] of places.entries()) if (place >= 0) rowOfPlace[place] = row;
-  const { count, first } = positionsOf(rowOfPlace, -1);
-  if (count > 0)
-    throw lacks(
-      name,
-      count,
-      first.map((place) => order.at(place) ?? ''),
-    );
+  const { places, rowOfPlace } = placeIds(ids, order, name);
   const check = (values: Rows, firstRow: number): void =>
     assertUnitRows(values, dim, (row) => `${name}: the vector of ${ids.at(firstRow + row)}`);
   const { readHalf } = features;
@@ -59,6 +50,19 @@ export function placeFeatures(features: Features, order: IdOrder, name: string):
   };
 }
 
+/** The place of each row, and the row of each place. Throws `bad_row` if an id of `order` has no row. */
+export function placeIds({ numbers }: TableIds, order: IdOrder, name: string): Pick<PlacedVectors, 'places' | 'rowOfPlace'> {
+  const places = numbers.map((number) => order.placeOf[number] ?? -1);
+  const rowOfPlace = new Int32Array(order.length).fill(-1);
+  for (const [row, place] of places.entries()) if (place >= 0) rowOfPlace[place] = row;
+  const { count, first } = positionsOf(rowOfPlace, -1);
+  if (count === 0) return { places, rowOfPlace };
+  const examples = first.map((place) => order.at(place) ?? '');
+  throw new CairnError('bad_row', `${name} lack images that another model has: ${count}, such as ${examples.join(', ')}`, {
+    details: { missing: count, examples, remedy: 'Use features of the same images for every model.' },
+  });
+}
+
 /** How often a value occurs, and the first five positions: for errors that name examples. */
 export function positionsOf(values: Int32Array | Uint8Array, sought: number): { count: number; first: number[] } {
   const first: number[] = [];
@@ -68,12 +72,6 @@ export function positionsOf(values: Int32Array | Uint8Array, sought: number): { 
     if (first.length < 5) first.push(at);
   }
   return { count, first };
-}
-
-function lacks(name: string, missing: number, examples: readonly string[]): CairnError {
-  return new CairnError('bad_row', `${name} lack images that another model has: ${missing}, such as ${examples.join(', ')}`, {
-    details: { missing, examples, remedy: 'Use features of the same images for every model.' },
-  });
 }
 
 /**

@@ -12,7 +12,7 @@ import type { ModelVectors, SearchMeans, SearchProgress } from './model-vectors.
 import { type PlacedVectors, readPlaces } from './placed-features.ts';
 import { cosineDistance } from './rerank-votes.ts';
 import { jaccardSimilarity } from './sparse-rows.ts';
-import { categoryAt, voteOnQueries } from './vote-on-queries.ts';
+import { assertEnoughReferences, categoryAt, sharesOfVotes, voteOnQueries } from './vote-on-queries.ts';
 
 export type RerankSearchOptions = {
   models: readonly ModelVectors[];
@@ -84,15 +84,9 @@ function checkModel({ name, queries, index, references, whitening }: ModelVector
     );
   }
   if (!needsReferences(settings)) return;
-  const found = references?.rowOfPlace.length ?? 0;
+  const found = references?.rowOfPlace.length ?? categories;
   if (found !== categories) throw new CairnError('internal', `${found} references of ${name} have ${categories} categories`);
-  if (found < settings.voteNeighbours) {
-    throw new CairnError(
-      'invalid_setting',
-      `${references?.name ?? name} are ${found}, and the votes are looked for among the ${settings.voteNeighbours} nearest.`,
-      { details: { remedy: 'Use more references, or fewer vote neighbours.' } },
-    );
-  }
+  assertEnoughReferences(references?.name ?? `The references of ${name}`, found, settings);
 }
 
 /** Data of a model that is computed before the index is scanned. */
@@ -114,15 +108,17 @@ async function prepare(
   const { index, references, name: what } = model;
   const queries = await readPlaces(model.queries, Int32Array.from(model.queries.rowOfPlace.keys()), means.signal);
   const overlaps = usesKReciprocal(settings) ? await kReciprocalOverlaps({ queries: model.queries, index, settings, means, what }) : null;
-  if (!needsReferences(settings) || references === null) return { model, queries, votes: null, overlaps };
-  const shares = await voteOnQueries({ queries, references, categories, settings, means, what });
-  // Given tags are of the vectors as they were extracted.
-  const isChanged = model.whitening !== null || settings.augmentIndex > 0;
+  if (!needsReferences(settings)) return { model, queries, votes: null, overlaps };
+  const compared = (): PlacedVectors => {
+    if (references === null) throw new CairnError('internal', `The references of ${what} were not opened`);
+    return references;
+  };
+  const votes = model.votes ?? (await voteOnQueries({ queries, references: compared(), settings, means, what }));
   const tags =
-    model.tags === null || isChanged
-      ? await tagIndex({ index, references, categories, means, what })
+    model.tags === null
+      ? await tagIndex({ index, references: compared(), categories, means, what })
       : Array.from(model.tags, (place) => categoryAt(categories, place));
-  return { model, queries, votes: { shares, tags }, overlaps };
+  return { model, queries, votes: { shares: sharesOfVotes(votes, categories), tags }, overlaps };
 }
 
 /** Scans the index block by block, in the order of the first model's vectors. */

@@ -44,7 +44,7 @@ export async function readTags({ parquet, dir, origin, indexIds, referenceIds, s
   const folder = join(dir, dirname(tagsFile(0)));
   for (const name of (await readdir(folder)).toSorted()) {
     const path = join(folder, name);
-    await assertOrigin(parquet, path, origin, signal);
+    await assertOrigin({ parquet, path, what: 'tags', origin, signal });
     const sql = 'select image_id, reference_id from read_parquet($path)';
     const table = await parquet.query({ path, sql }, signal);
     const references = table.text('reference_id');
@@ -68,19 +68,40 @@ export async function readTags({ parquet, dir, origin, indexIds, referenceIds, s
 }
 
 /** The place of an id, or -1. */
-function placeIn({ table, placeOf }: IdOrder, id: string): number {
+export function placeIn({ table, placeOf }: IdOrder, id: string): number {
   const number = table.find(id);
   return number === -1 ? -1 : (placeOf[number] ?? -1);
 }
 
-async function assertOrigin(parquet: Parquet, path: string, origin: TagsOrigin, signal?: AbortSignal): Promise<void> {
+const names: Record<string, string> = {
+  index: 'features of the index',
+  query: 'features of the queries',
+  references: 'features of the references',
+  list: 'references',
+  constants: 'constants',
+};
+
+/** What the metadata of a file of tags or votes says that these are of. Throws `model_mismatch` where that is another. */
+export async function assertOrigin({
+  parquet,
+  path,
+  what,
+  origin,
+  signal,
+}: {
+  parquet: Parquet;
+  path: string;
+  what: 'tags' | 'votes';
+  origin: Readonly<Record<string, string>>;
+  signal?: AbortSignal | undefined;
+}): Promise<void> {
   const metadata = await parquet.metadata(path, signal);
-  const other = Object.entries(origin).find(([what, digest]) => metadata.get(what) !== digest);
+  const other = Object.entries(origin).find(([key, value]) => metadata.get(key) !== value);
   if (other === undefined) return;
-  const [what, digest] = other;
-  const found = metadata.get(what) ?? 'a file without that digest';
-  const names: Record<string, string> = { index: 'features of the index', references: 'features of the references', list: 'references' };
-  throw new CairnError('model_mismatch', `${path} has the tags of other ${names[what]}: of ${found}, not of ${digest}`, {
-    details: { remedy: 'Use the tags of a step `tag` with the same inputs as the search.' },
+  const [key, value] = other;
+  const found = metadata.get(key) ?? 'a file that does not tell';
+  const kind = what === 'tags' ? 'tag' : 'vote';
+  throw new CairnError('model_mismatch', `${path} has the ${what} of other ${names[key]}: of ${found}, not of ${value}`, {
+    details: { remedy: `Use the ${what} of a step \`${kind}\` with the same inputs and settings as the search.` },
   });
 }

@@ -2,7 +2,7 @@ import { defaultRerank } from '@cairn/contract';
 import { expect, onTestFinished, test } from 'vitest';
 import { createScorer } from '../search/create-scorer.ts';
 import { createProducts } from './create-products.ts';
-import { drawnCategories, smallModels, vectorsOf } from './testing/small-search.ts';
+import { smallModels, vectorsOf } from './testing/small-search.ts';
 import { voteOnQueries } from './vote-on-queries.ts';
 
 test('votes are the same however many queries go through the references at a time', async () => {
@@ -16,9 +16,9 @@ test('votes are the same however many queries go through the references at a tim
     await scorer.close();
   });
   const means = { products, scorer, blockRows: 33, threads: 1 };
-  const given = { queries: new Float32Array(model.queries.flat()), references, categories: drawnCategories(80, 4), means, what: 'M0' };
-  const vote = (chunkQueries: number) => voteOnQueries({ ...given, settings: defaultRerank, chunkQueries });
+  const given = { queries: new Float32Array(model.queries.flat()), references, means, what: 'M0' };
+  const vote = (atOnce: number) => voteOnQueries({ ...given, settings: defaultRerank, atOnce });
   const expected = await vote(100);
-  expect(expected).toHaveLength(40);
+  expect(expected.rows).toHaveLength(40 * defaultRerank.votes);
   for (const chunk of [1, 7, 35]) expect(await vote(chunk)).toEqual(expected);
 });

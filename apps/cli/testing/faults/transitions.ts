@@ -27,9 +27,11 @@ export type Fault = Transition & { victim: Victim };
 /** `kill controller at 384:checkpoint`. */
 export const nameOf = ({ victim, step, moment }: Fault): string => `${victim} at ${step}:${moment}`;
 
+const voteConstants = { voteNeighbours: 10, k1: 5 };
+
 /**
- * What the recipe `tiny` does not have: its index is searched by a fleet, and tagged by another and searched with votes. Its own images are the references, the
- * only ones with landmarks whose features there are.
+ * What the recipe `tiny` does not have: its index is searched by a fleet, tagged by another, and searched with votes that a third finds. Its
+ * own images are the references, the only ones with landmarks whose features there are.
  */
 export const scanFleet = { shards: 3, workers: 2, threads: 1, blockRows: 50_000 };
 export const furtherSteps: RecipeInput['steps'] = {
@@ -41,6 +43,15 @@ export const furtherSteps: RecipeInput['steps'] = {
     workers: 2,
     threads: 1,
   },
+  vote_query: {
+    kind: 'vote',
+    inputs: { lists: 'prepare', query: 'extract_query', references: 'extract_index' },
+    references: 'index',
+    ...voteConstants,
+    shards: 3,
+    workers: 2,
+    threads: 1,
+  },
   rerank: {
     kind: 'rerank',
     inputs: {
@@ -49,17 +60,18 @@ export const furtherSteps: RecipeInput['steps'] = {
       'index.M': 'extract_index',
       'references.M': 'extract_index',
       'tags.M': 'tag_index',
+      'votes.M': 'vote_query',
     },
     references: 'index',
     weights: { M: 1 },
-    rerank: { mode: 'before_merge', voteNeighbours: 10, k1: 5 },
+    rerank: { mode: 'before_merge', ...voteConstants },
   },
 };
 
 const stages = ['384', '384_finetune', '512_finetune', '512_all'];
 const steps = [
   ...['prepare', ...stages, 'export', 'extract_index', 'extract_query', 'scan_index', 'search'],
-  ...['tag_index', 'rerank', 'evaluate', 'register'],
+  ...['tag_index', 'vote_query', 'rerank', 'evaluate', 'register'],
 ];
 const moments: readonly Moment[] = ['ready', 'created', 'active', 'running', 'ended', 'succeeded'];
 

@@ -46,6 +46,7 @@ export function vectorsOf({ name, weight, queries, index, references }: SmallMod
     index: placed(index, 'index'),
     references: placed(references, 'references'),
     tags: null,
+    votes: null,
     whitening: null,
   };
 }
