@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { openDatabase } from './duckdb.ts';
-import { writingUnder } from './folders.ts';
+import { makingBeside, writingUnder } from './folders.ts';
 
 // /dev/full takes no byte: the system answers every write as a full disk does.
 test('a full disk is reported with the folder, for files and for DuckDB', async () => {
@@ -19,4 +19,11 @@ test('other errors stay what they are, and an abort is its reason', async () => 
   await expect(writingUnder('/x', async () => Promise.reject(new Error('other')))).rejects.toThrow('other');
   const signal = AbortSignal.abort(new Error('enough'));
   await expect(writingUnder('/x', async () => Promise.reject(new Error('other')), signal)).rejects.toThrow('enough');
+});
+
+test('a folder that cannot be made is named', async () => {
+  await expect(makingBeside('/proc/x', async () => undefined)).rejects.toMatchObject({
+    code: 'invalid_request',
+    message: expect.stringMatching(/^\/proc\/x cannot be created: ENOENT/),
+  });
 });

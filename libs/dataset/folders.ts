@@ -40,8 +40,7 @@ export async function makingBeside<T>(out: string, work: (making: string) => Pro
   return writingUnder(
     out,
     async () => {
-      await mkdir(dirname(out), { recursive: true });
-      const making = await mkdtemp(`${out}.making-`);
+      const making = await makeBeside(out);
       try {
         return await work(making);
       } finally {
@@ -50,6 +49,20 @@ export async function makingBeside<T>(out: string, work: (making: string) => Pro
     },
     signal,
   );
+}
+
+async function makeBeside(out: string): Promise<string> {
+  try {
+    await mkdir(dirname(out), { recursive: true });
+    return await mkdtemp(`${out}.making-`);
+  } catch (error) {
+    if (isNoSpace(error)) throw error;
+    const said = error instanceof Error ? error.message : String(error);
+    throw new CairnError('invalid_request', `${out} cannot be created: ${said}`, {
+      details: { remedy: 'Choose a folder in which you may write.' },
+      cause: error,
+    });
+  }
 }
 
 /** A path in a dataset's place: a folder, or an address. */

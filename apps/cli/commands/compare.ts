@@ -17,6 +17,7 @@ import {
 import type { NamedScores } from '@cairn/retrieval';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
+import { withGivenFiles } from '../given-files.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatCount, formatNumber, formatPercent, plural } from '../output/units.ts';
@@ -97,7 +98,7 @@ async function comparedHere({ client, signal }: Session, a: Side, b: Side, optio
   try {
     const read = async (side: Side): Promise<NamedScores> =>
       'path' in side
-        ? { name: side.path, ...(await readScores(parquet, side.path, signal)) }
+        ? { name: side.path, ...(await withGivenFiles(() => readScores(parquet, side.path, signal))) }
         : scoresOfService(await client(), side.reference, signal);
     const [first, second] = [await read(a), await read(b)];
     return { a: { name: first.name }, b: { name: second.name }, comparison: await compareResults(first, second, { ...options, signal }) };

@@ -7,6 +7,7 @@ import { sha256File } from '@cairn/runtime';
 import { Option } from 'commander';
 import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
+import { withGivenFiles } from '../given-files.ts';
 import { runPython } from '../imports/upload-weights.ts';
 import { createProgressLine } from '../output/live-screen.ts';
 import { tableLines } from '../output/table.ts';
@@ -37,8 +38,8 @@ export function addEvaluate({ program, action }: Registrar): void {
 }
 
 async function evaluate(session: Session, { metadata, revisited, ...options }: EvaluateOptions): Promise<undefined> {
-  if (revisited !== undefined) return evaluateRevisitedSets(session, { ...options, revisited });
-  if (metadata !== undefined) return evaluateLandmarks(session, { ...options, metadata });
+  if (revisited !== undefined) return withGivenFiles(() => evaluateRevisitedSets(session, { ...options, revisited }));
+  if (metadata !== undefined) return withGivenFiles(() => evaluateLandmarks(session, { ...options, metadata }));
   throw new CairnError('invalid_request', 'the ground truths are missing', {
     details: { remedy: 'Pass --metadata with the CSV files of GLDv2, or --revisited with the ground truth of revisited Oxford or Paris.' },
   });

@@ -5,6 +5,7 @@ import { CairnError } from '@cairn/contract';
 import type { IndexLibrary } from '@cairn/retrieval';
 import { z } from 'zod';
 import type { Registrar, Session } from '../cli.ts';
+import { withGivenFiles } from '../given-files.ts';
 import { runPython } from '../imports/upload-weights.ts';
 import { createStagedProgress } from '../output/live-screen.ts';
 import { formatDuration, plural } from '../output/units.ts';
@@ -70,7 +71,8 @@ async function exportFeatures(session: Session, folder: string, options: ExportO
       out,
       async (making) => {
         const made = join(making, 'indexes');
-        const written = await exportIndexes({ parquet, dir, libraries, out: made, threads, writeLance, signal, onProgress: progress.show });
+        const given = { parquet, dir, libraries, out: made, threads, writeLance, signal, onProgress: progress.show };
+        const written = await withGivenFiles(() => exportIndexes(given));
         await rename(made, out);
         return written;
       },

@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -102,6 +102,14 @@ test('a submission with unknown queries is refused with their names, and missing
     err: `error: ${path('few/s.csv')} has no row for 1 scored query: q2\nhint: Add a row for each query, or leave out --require-all: then such a query scores 0.\n`,
   });
   expect((await score('q1,a\nq2,\n', '--require-all')).code).toBe(0);
+});
+
+test('a list of references that is not there is named', async () => {
+  const { code, err } = await search('none', ...sets(), '--labels', path('nothing.parquet'), '--rerank', 'before_merge');
+  expect({ code, err }).toEqual({
+    code: 2,
+    err: `error: The list of the references ${path('nothing.parquet')} does not exist\nhint: Correct the path.\n`,
+  });
 });
 
 test("one model needs no name, the defaults are the reference's, and references that are not needed are not read", async () => {
@@ -252,6 +260,26 @@ test.each<[string, Damage, RegExp, string[]?]>([
     /The references of model: the vector of \S+ has the length 5\.66, not 1/,
   ],
   [
+    'a query id with a control character',
+    { change: ids('query', ([, ...rest]) => ['a\u001b[31m', ...rest]) },
+    /The feature set of the queries has the image id "a\\u001b\[31m", which a submission cannot have/,
+  ],
+  [
+    'an index of no images',
+    {
+      change: async (folder) => {
+        await vectors('index', (_, dim) => ({ values: new Float16Array(), dim }))(folder);
+        await ids('index', () => [])(folder);
+      },
+    },
+    /The feature set of the index has no images/,
+  ],
+  [
+    'a damaged file',
+    { change: (folder) => truncate(join(folder, 'index/img_emb/img_emb_00000.npy'), 1000) },
+    /has 1000 bytes instead of the \d+ of 300 x 32 values\nhint: Download or write the file again/,
+  ],
+  [
     'fewer ids than vectors',
     { change: ids('query', (all) => all.slice(1)) },
     /img_emb_00000\.npy has 20 rows, metadata\/metadata_00000\.parquet 19/,
@@ -259,7 +287,7 @@ test.each<[string, Damage, RegExp, string[]?]>([
   [
     'an index id that a submission cannot hold',
     { change: ids('index', ([, ...rest]) => ['a,b', ...rest]) },
-    /The image id "a,b" is not allowed in a submission/,
+    /The feature set of the index has the image id "a,b", which a submission cannot have/,
   ],
   ['an id twice', { change: ids('index', ([first = '', , ...rest]) => [first, first, ...rest]) }, /has 1 ids more than once, such as/],
   [
@@ -299,6 +327,6 @@ test.each<[string, Damage, RegExp, string[]?]>([
   const { code, err } = await search('none', ...options, ...labels, '--rerank', 'before_merge');
   expect(err).toMatch(message);
   expect(err.split('\n').filter((line) => line.startsWith('error: '))).toHaveLength(1);
-  expect(code).not.toBe(0);
+  expect(code).toBe(2);
   expect(await readdir(folder)).toEqual(before);
 });

@@ -5,6 +5,7 @@ import { CairnError, defaultRerank, mostWeight, needsReferences, type RerankMode
 import type { Device, ModelFolders } from '@cairn/retrieval';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
+import { requireFile, withGivenFiles } from '../given-files.ts';
 import { createStagedProgress } from '../output/live-screen.ts';
 import { formatCount, formatDuration, plural } from '../output/units.ts';
 import { type LibraryOptions, librariesOf, libraryOptions } from './features.ts';
@@ -114,7 +115,9 @@ async function search(session: Session, options: SearchOptions): Promise<undefin
       async (making) => {
         const made = join(making, 'search');
         const given = { parquet, models, labels, settings, localMatching, topK, blockRows, threads, device, solution, indexLibraries };
-        const searched = await searchModels({ ...given, out: made, scratch: making, signal, onProgress: progress.show });
+        const searched = await withGivenFiles(() =>
+          searchModels({ ...given, out: made, scratch: making, signal, onProgress: progress.show }),
+        );
         await rename(made, out);
         return searched;
       },
@@ -190,7 +193,9 @@ async function foldersOf({ ui }: Session, options: SearchOptions, settings: Rera
     if (references !== null) await requireFolder(`The feature set of the references of ${name}`, references);
     if (whitening !== null) await requireFolder(`The feature set for the whitening of ${name}`, whitening);
   }
-  return { models, labels: isCompared && options.labels !== undefined ? resolve(options.labels) : null };
+  const labels = isCompared && options.labels !== undefined ? resolve(options.labels) : null;
+  if (labels !== null) await requireFile('The list of the references', labels);
+  return { models, labels };
 }
 
 /** The arguments of `cairn search`: `FOLDER` for one model, `NAME=FOLDER` for each of several; `NAME=NUMBER` for weights. */

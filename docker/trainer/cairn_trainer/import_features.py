@@ -80,6 +80,9 @@ class _Import:
         repeated = self.writer.repetition()
         if repeated is not None:
             raise TrainerError('bad_row', f'{self._path}: rows {repeated[0]} and {repeated[1]} have the same image.')
+        if self.writer.rows == 0:
+            what = f'{self.writer.rejected} vectors, none of which has a direction' if self.writer.rejected else 'no vectors'
+            raise TrainerError('unreadable_file', f'{self._path} has {what}.')
         return self.writer
 
     def _take_pair(self, names: Array, vectors: Array) -> None:

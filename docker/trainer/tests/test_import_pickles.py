@@ -188,6 +188,8 @@ def test_features_of_another_structure_are_rejected_and_nothing_is_written(tmp_p
         ({'abc1': np.zeros(0)}, 'unreadable_file'),
         ({'abc1': np.zeros(3), 'more': 1}, 'unreadable_file'),
         ({**good, 'abc1': np.zeros(4)}, 'unreadable_file'),
+        ({**good, 'index_feats': np.full((2, 4), np.nan, np.float32)}, 'unreadable_file'),
+        ({'index_name_list': np.array([], '<U16'), 'index_feats': np.zeros((0, 4), np.float32)}, 'unreadable_file'),
         (_features(['abc1', 'abc1']), 'bad_row'),
         (_features(['abc1', '../x']), 'bad_row'),
     ):

@@ -78,7 +78,7 @@ export async function readNpyHeader(path: string): Promise<NpyHeader> {
     const type = /'descr': *'<f([24])'/.exec(text)?.[1];
     const shape = /'shape': *\((\d+), *(\d+)\)/.exec(text);
     if (type === undefined || shape === null || !/'fortran_order': *False/.test(text)) {
-      throw corrupt(`is not a matrix of float16 or float32 in C order: ${text.trim()}`);
+      throw corrupt(`is not a matrix of float16 or float32 in C order, little-endian: ${text.trim()}`);
     }
     const header = { rows: Number(shape[1]), dim: Number(shape[2]), dataOffset };
     if (header.dim === 0) throw corrupt('has vectors without values');

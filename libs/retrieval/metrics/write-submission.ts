@@ -4,6 +4,9 @@ import { pipeline } from 'node:stream/promises';
 import { CairnError } from '@cairn/contract';
 import { wholeFile } from '../files/whole-file.ts';
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is sought
+const unwritable = /[\s,"\u0000-\u001f\u007f]/;
+
 /** Maximum number of images in a row of a submission. */
 const SUBMISSION_IMAGES = 100;
 
@@ -26,21 +29,21 @@ export async function writeSubmission({
     yield 'id,images\n';
     for (const queryId of queryIds) {
       const imageIds = (neighbours.get(queryId) ?? []).slice(0, SUBMISSION_IMAGES);
-      yield `${plain(queryId)},${imageIds.map(plain).join(' ')}\n`;
+      yield `${plain(queryId)},${imageIds.map((id) => plain(id)).join(' ')}\n`;
     }
   }
   await wholeFile(path, (unfinished) => pipeline(Readable.from(lines()), createWriteStream(unfinished)));
 }
 
-/** Before a search of hours: throws `bad_row` for the first id that the format cannot hold. */
-export function refuseUnwritable(ids: Iterable<string>): void {
-  for (const id of ids) plain(id);
+/** Before a search of hours: throws `bad_row` for the first id that the format cannot hold; `what` has these ids. */
+export function refuseUnwritable(ids: Iterable<string>, what: string): void {
+  for (const id of ids) plain(id, what);
 }
 
-function plain(id: string): string {
-  if (id !== '' && !/[\s,"]/.test(id)) return id;
-  throw new CairnError(
-    'bad_row',
-    `The image id ${JSON.stringify(id)} is not allowed in a submission: use ids without space, comma or quote.`,
-  );
+function plain(id: string, what = 'The search'): string {
+  if (id !== '' && !unwritable.test(id)) return id;
+  const [start, more] = [JSON.stringify(id.slice(0, 80)), id.length > 80 ? ' and so on' : ''];
+  throw new CairnError('bad_row', `${what} has the image id ${start}${more}, which a submission cannot have`, {
+    details: { remedy: 'Change it in the metadata of the feature set: ids have no spaces, commas, quotes or control characters.' },
+  });
 }

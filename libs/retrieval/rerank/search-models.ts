@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { manifestName, type Origin, originOf, type RerankSettings } from '@cairn/contract';
+import { CairnError, manifestName, type Origin, originOf, type RerankSettings } from '@cairn/contract';
 import { sha256File } from '@cairn/runtime';
 import { type IdTable, idsOf } from '../features/id-table.ts';
 import { writeWhole } from '../files/whole-file.ts';
@@ -91,8 +91,10 @@ async function searchAndWrite(
   const groundTruth = options.solution === null ? null : await readSolution(options.solution);
   const opened = await openModels(options);
   const { queryIds, indexIds, referenceIds, categories, labelsWithoutFeatures, origins } = opened;
-  refuseUnwritable(queryIds);
-  refuseUnwritable(indexIds);
+  for (const [what, ids] of [['The feature set of the queries', queryIds] as const, ['The feature set of the index', indexIds] as const]) {
+    if (ids.length === 0) throw new CairnError('bad_row', `${what} has no images`, { details: { remedy: 'Extract the images first.' } });
+    refuseUnwritable(ids, what);
+  }
   const ranked = await rerankSearch({ ...options, models: opened.models, categories });
   const matched = local === null ? null : await matchNeighbours({ ...local, neighbours: ranked, queryIds, indexIds, onProgress });
   const found = matched?.neighbours ?? ranked;

@@ -43,6 +43,22 @@ test.each([
   await expect(readSolution(await fileOf(text))).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
 });
 
+test.each([
+  ['UTF-16', Buffer.from('\uFEFFid,images\nq1,i1\n', 'utf16le'), 'missing_column', 'is not a text in UTF-8. Save it as CSV in UTF-8.'],
+  [
+    'Latin-1',
+    Buffer.from('id,images\nq1,M\u00fcnchen\n', 'latin1'),
+    'bad_row',
+    'line 2: "q1,M\uFFFDnchen" has a control character, or bytes',
+  ],
+  ['NUL', Buffer.from('id,images\nq1,i1\nq2,a\0b\n'), 'bad_row', 'line 3: "q2,a\\u0000b" has a control character'],
+  ['a tab between images', Buffer.from('id,images\nq1,i1\ti2\n'), 'bad_row', 'line 2: "q1,i1\\ti2" has a control character'],
+])('a submission with %s is refused', async (_what, bytes, code, message) => {
+  const path = join(await temporaryFolder(), 'file.csv');
+  await writeFile(path, bytes);
+  await expect(readSubmission(path)).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+});
+
 test('a file that is not there, a folder and a pipe are named', async () => {
   await expect(readSubmission('/nowhere/s.csv')).rejects.toMatchObject({
     code: 'missing_file',

@@ -11,6 +11,10 @@ const solutionRow = {
   form: 'a query, image ids separated by spaces or None, and Public, Private or Ignored, separated by commas',
 };
 
+/** What no row has: such an id would equal none, and its image would silently count as wrong. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is sought
+const notText = /[\u0000-\u001f\u007f\ufffd]/;
+
 /**
  * Reads a submission in Kaggle's format: `id,images`, images separated by spaces, the best first. Throws `missing_file`, `missing_column` for another
  * header, `bad_row` with the line of a row that is none or of a query that comes twice.
@@ -48,10 +52,13 @@ async function readRows<Row>(
     line += 1;
     if (line === 1) {
       const given = text.replace(/^\uFEFF/, '').trim();
+      // UTF-16, with a byte order mark or without.
+      if (given.includes('\0')) throw new CairnError('missing_column', `${path} is not a text in UTF-8. Save it as CSV in UTF-8.`);
       if (given !== header) throw new CairnError('missing_column', `${path} begins with ${quoted(given)}, not with the header ${header}`);
       continue;
     }
     if (text.trim() === '') continue;
+    if (notText.test(text)) throw badRow(path, line, `${quoted(text)} has a control character, or bytes that are not UTF-8`);
     const cells = pattern.exec(text.trimEnd())?.slice(1);
     const [id] = cells ?? [];
     if (cells === undefined || id === undefined) throw badRow(path, line, `${quoted(text)} is not a row of ${header}: ${form}`);
