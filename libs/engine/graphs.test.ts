@@ -218,7 +218,6 @@ describe('a run of several models', () => {
     expect(await made({ recipe })).toEqual([...theirs, 'register']);
     expect(await made({ recipe, set: { 'ensemble.rerank.alpha': 0.125 } })).toEqual(['rerank', 'evaluate', 'register']);
     expect(await made({ recipe, set: { 'ensemble.rerank.k2': 2 } })).toEqual([...theirs, 'rerank', 'evaluate', 'register']);
-    expect(await made({ recipe, set: { 'ensemble.voting.shards': 1 } })).toEqual(['register']);
     const { register: _, ...alone } = recipe;
     const set = { evaluate: null, 'models.A.extract.query.list': 'index_train', 'models.B.extract.query.list': 'index_train' };
     const extracted = ['A-extract_query', 'B-extract_query'];

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type InputArtifact, type RerankMode, stepSettings } from '@cairn/contract';
 import { type LocalMatching, openParquet, placeAt, readFeatures, readNeighbours, searchModels } from '@cairn/retrieval';
-import { sha256 } from '@cairn/runtime';
+import { newId, sha256 } from '@cairn/runtime';
 import type { ObjectStore } from '@cairn/storage';
 import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
@@ -235,33 +235,30 @@ test('with the tags and votes of fleets a rerank finds the same to the bit, and 
   const [tagFiles, voteFiles] = [await tagged(), await voted()];
   expect(Object.keys(tagFiles)).toEqual(['tags/tags_00000.parquet', 'tags/tags_00001.parquet', 'tags/tags_00002.parquet']);
   expect(Object.keys(voteFiles)).toEqual(['votes/votes_00000.parquet', 'votes/votes_00001.parquet', 'votes/votes_00002.parquet']);
-  const settings = stepSettings.rerank.parse({ weights: { M0: 1, M1: 1 }, rerank: { mode: 'before_merge' } });
-  const parts = ['landmarks of the index', 'references of the queries'];
-  for (const [hasTags, hasVotes] of [
-    [true, false],
-    [false, true],
-    [true, true],
-  ] as const) {
-    const { context, store, folder, reporter } = await openAttempt(specOf('rerank'));
-    const inputs = await inputsIn(store, ['query', 'index', 'references']);
-    if (hasTags) inputs['tags.M0'] = await stored(store, 'tags', 'tags/art_2/', tagFiles);
-    if (hasVotes) inputs['votes.M0'] = await stored(store, 'votes', 'votes/art_3/', voteFiles);
-    if (hasTags && hasVotes)
-      for (const { name } of inputs['references.M0']?.files ?? [])
-        if (name.endsWith('.npy')) await store.put(`features/M0-references/${name}`, Buffer.from('not needed'));
-    const spec = { ...context.spec, settings, inputs };
-    // All of its progress: the control plane gets only the newest from time to time.
-    const messages: (string | undefined)[] = [];
-    const progress: typeof reporter.progress = ({ message }) => messages.push(message?.split(': ').slice(0, -1).join(': '));
-    await runRerank({ ...context, reporter: { ...reporter, progress }, spec });
-    for (const part of parts) expect(messages).toContain(`M1: ${part}`);
-    expect(parts.map((part) => messages.includes(`M0: ${part}`))).toEqual([!hasTags, !hasVotes]);
-    const local = join(folder, 'made.parquet');
-    await store.download(`${spec.stagingPrefix}neighbours.parquet`, local, {});
-    const parquet = await openParquet();
-    const made = await readNeighbours(parquet, local).finally(() => parquet.close());
-    expect(made).toEqual(await searched('before_merge', settings.weights, join(folder, 'searched')));
-  }
+  const settings = stepSettings.rerank.parse({ weights: { M0: 1, M1: 1, M2: 0.5 }, rerank: { mode: 'before_merge' } });
+  const { context, store, folder, reporter } = await openAttempt(specOf('rerank'));
+  const inputs = await inputsIn(store, ['query', 'index', 'references']);
+  const [tags, votes] = [await stored(store, 'tags', 'tags/art_2/', tagFiles), await stored(store, 'votes', 'votes/art_3/', voteFiles)];
+  // M2 has the features of M0, but M0 no vectors of its references.
+  for (const role of ['query', 'index', 'references'] as const) Object.assign(inputs, { [`${role}.M2`]: inputs[`${role}.M0`] });
+  const { 'references.M0': references } = inputs;
+  if (references === undefined) throw new Error('there are no references');
+  for (const { name } of references.files)
+    if (!name.endsWith('.npy')) await store.put(`features/ids/${name}`, await store.getBytes(`${references.prefix}${name}`));
+  inputs['references.M0'] = { ...references, id: newId('artifact'), prefix: 'features/ids/' };
+  Object.assign(inputs, { 'tags.M0': tags, 'votes.M0': votes, 'tags.M2': tags });
+  const spec = { ...context.spec, settings, inputs };
+  // All of its progress: the control plane gets only the newest from time to time.
+  const messages = new Set<string | undefined>();
+  const progress: typeof reporter.progress = ({ message }) => void messages.add(message?.split(': ').slice(0, -1).join(': '));
+  await runRerank({ ...context, reporter: { ...reporter, progress }, spec });
+  const compared = [...messages].filter((message) => message?.match(/landmarks of the index|references of the queries/));
+  expect(compared).toEqual(['M1: references of the queries', 'M1: landmarks of the index', 'M2: references of the queries']);
+  const local = join(folder, 'made.parquet');
+  await store.download(`${spec.stagingPrefix}neighbours.parquet`, local, {});
+  const parquet = await openParquet();
+  const made = await readNeighbours(parquet, local).finally(() => parquet.close());
+  expect(made).toEqual(await searched('before_merge', settings.weights, join(folder, 'searched')));
 });
 
 test('features whose details name different models are refused before they are fetched', async () => {
