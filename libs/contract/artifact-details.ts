@@ -3,7 +3,7 @@ import { featureOrigin } from './feature-files.ts';
 import { labelSizes, listSample } from './list-contents.ts';
 import { sha256Hex, wholeNumber } from './names.ts';
 import { rerankSettings } from './rerank-settings.ts';
-import { bootstrapSettings, mapIntervals } from './scores.ts';
+import { bootstrapSettings, continent, continentScore, mapIntervals } from './scores.ts';
 import { exportSettings, preprocessing } from './settings.ts';
 import type { ArtifactKind } from './states.ts';
 
@@ -123,6 +123,8 @@ const maps = z.looseObject({
 
 export const evaluationDetails = z.looseObject({
   mapAt100: maps,
+  /** Only continents that have queries; absent where no query has one. */
+  byContinent: z.partialRecord(continent, continentScore).optional(),
   /** How the intervals were computed. */
   bootstrap: bootstrapSettings.optional(),
   queries: z.looseObject({ public: wholeNumber.optional(), private: wholeNumber.optional() }).optional(),

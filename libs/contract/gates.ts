@@ -1,26 +1,53 @@
 import { z } from 'zod';
 import { CairnError } from './errors.ts';
 import { aliasName, evaluationReference, idOf, modelReferencePattern, timestamp, wholeNumber } from './names.ts';
+import type { QueryScore } from './scores.ts';
 import { type RunState, runVerdict } from './states.ts';
 import { writtenText } from './text.ts';
 
 // Quality gates: what a model must reach, and what was decided about it. Averages and shares are from 0 to 1.
 
-/** Kaggle's mAP@100 over all scored queries, or over those of one usage. */
-export const gateMetrics = { 'mAP@100': 'all', 'mAP@100.public': 'public', 'mAP@100.private': 'private' } as const;
-export type GateMetric = keyof typeof gateMetrics;
+/** The ranks at which CMC, precision and recall are given. */
+export const metricRanks = [1, 5, 10, 20, 100] as const;
+export type MetricRank = `${(typeof metricRanks)[number]}`;
+
+/** What a gate can judge: means over queries. mAP@100 by Kaggle's formula and by eval_cbir's, and what eval_cbir gives at its ranks. */
+export type GateScore = 'mAP@100' | 'mAP@100.reference' | `${'CMC' | 'precision' | 'recall'}@${MetricRank}`;
+
+/** The queries over which the mean is taken, as gates name them: all of them, those of one usage, or those of one continent. */
+export const gateParts = {
+  public: { usage: 'Public' },
+  private: { usage: 'Private' },
+  africa: { continent: 'Africa' },
+  antarctica: { continent: 'Antarctica' },
+  asia: { continent: 'Asia' },
+  europe: { continent: 'Europe' },
+  'north-america': { continent: 'North America' },
+  oceania: { continent: 'Oceania' },
+  other: { continent: 'OTHER' },
+  'south-america': { continent: 'South America' },
+} as const satisfies Record<string, Partial<Pick<QueryScore, 'usage' | 'continent'>>>;
+export type GatePart = keyof typeof gateParts;
 
 /** A gate as people write it, such as `mAP@100 >= production - 0.2 points`. */
 export type Gate = {
-  metric: GateMetric;
+  score: GateScore;
+  /** Null: all scored queries. */
+  part: GatePart | null;
+  /** The two as they are written, such as `mAP@100.europe`. */
+  metric: string;
   /** A fixed value, or a version of a model; without a name it is that of the judged run. */
   baseline: { value: number } | { model: string | null; version: string };
   /** How much less is accepted: percentage points, or a share of the baseline. */
   tolerance: { amount: number; unit: 'points' | 'percent' };
 };
 
-const gateForm = /^(mAP@100(?:\.(?:public|private))?)\s*>=\s*(\S+(?:\s*%)?)(?:\s+-\s+([0-9]+(?:\.[0-9]+)?)\s*(points?|%))?$/;
-const gateExamples = '`mAP@100 >= production - 0.2 points`, `mAP@100 >= landmark@7 - 1 %` or `mAP@100.private >= 55 %`';
+const gateForm = /^(\S+?)\s*>=\s*(\S+(?:\s*%)?)(?:\s+-\s+([0-9]+(?:\.[0-9]+)?)\s*(points?|%))?$/;
+const metricForm = /^(mAP@100(?:\.reference)?|(?:CMC|precision|recall)@(?:1|5|10|20|100))(?:\.([a-z-]+))?$/;
+const gateExamples = '`mAP@100 >= production - 0.2 points`, `mAP@100.europe >= landmark@7 - 1 %` or `recall@10.private >= 55 %`';
+const metricNames =
+  'The metrics are mAP@100, mAP@100.reference, and CMC@K, precision@K and recall@K with a K of ' +
+  `${metricRanks.join(', ')}; each may end with .PART: ${Object.keys(gateParts).join(', ')}.`;
 
 /**
  * Reads the text of a gate.
@@ -30,12 +57,19 @@ const gateExamples = '`mAP@100 >= production - 0.2 points`, `mAP@100 >= landmark
 export function parseGate(text: string): Gate {
   const [, metric, baseline = '', amount = '0', unit] = gateForm.exec(text.trim()) ?? [];
   if (metric === undefined) throw invalidGate(text, 'it is not METRIC >= BASELINE, or METRIC >= BASELINE - TOLERANCE');
+  const [, score, part = null] = metricForm.exec(metric) ?? [];
+  if (score === undefined) throw invalidGate(text, `there is no metric ${metric}`);
+  if (!isGatePart(part)) throw invalidGate(text, `${part} is neither a usage nor a continent`);
   return {
-    metric: metric as GateMetric,
+    score: score as GateScore,
+    part,
+    metric,
     baseline: baselineOf(text, baseline),
     tolerance: { amount: Number(amount), unit: unit === '%' ? 'percent' : 'points' },
   };
 }
+
+const isGatePart = (part: string | null): part is GatePart | null => part === null || Object.hasOwn(gateParts, part);
 
 function baselineOf(text: string, baseline: string): Gate['baseline'] {
   const [, digits, percent] = /^([0-9]+(?:\.[0-9]+)?)\s*(%)?$/.exec(baseline) ?? [];
@@ -51,7 +85,7 @@ function baselineOf(text: string, baseline: string): Gate['baseline'] {
 
 function invalidGate(text: string, why: string): CairnError {
   return new CairnError('invalid_request', `The gate "${text}" cannot be read: ${why}`, {
-    details: { remedy: `Write it as ${gateExamples}. The metrics are ${Object.keys(gateMetrics).join(', ')}.` },
+    details: { remedy: `Write it as ${gateExamples}. ${metricNames}` },
   });
 }
 

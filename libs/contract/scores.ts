@@ -10,10 +10,17 @@ import { writtenText } from './text.ts';
 /** Public and Private queries are scored; their means are also given apart. */
 export const scoredUsage = z.enum(['Public', 'Private']);
 
+/** The continents of lists. OTHER has the landmarks of unknown countries. */
+export const continents = ['Africa', 'Antarctica', 'Asia', 'Europe', 'North America', 'Oceania', 'OTHER', 'South America'] as const;
+export const continent = z.enum(continents);
+export type Continent = z.infer<typeof continent>;
+
 /** The score of one query: a row of `per_query.parquet`, the same on the wire. */
 export const queryScore = z.object({
   queryId: z.string(),
   usage: scoredUsage,
+  /** Of its first ground truth with a known landmark; null without one, and in an evaluation of an earlier release. */
+  continent: continent.nullable(),
   /** Average precision of the first 100 by Kaggle's formula. */
   averagePrecision: z.number(),
   /** By eval_cbir's; null where the query is its only ground truth. */
@@ -25,6 +32,11 @@ export const queryScore = z.object({
   firstHit: wholeNumber.nullable(),
   /** The first image that is not a ground truth, and its rank; null if there is none among the first 100. */
   firstWrong: z.object({ rank: wholeNumber, imageId: z.string() }).nullable(),
+  /**
+   * What CMC, precision and recall are made of, by eval_cbir, which leaves out the query itself: the ground truths among the first k, and
+   * all of them. Null where the query is its only ground truth, and in an evaluation of an earlier release.
+   */
+  hitsAt: z.object({ 1: wholeNumber, 5: wholeNumber, 10: wholeNumber, 20: wholeNumber, 100: wholeNumber, all: wholeNumber }).nullable(),
 });
 export type QueryScore = z.infer<typeof queryScore>;
 
@@ -38,6 +50,10 @@ export const mapIntervals = z.object({
   reference: interval,
 });
 export type MapIntervals = z.infer<typeof mapIntervals>;
+
+/** The mAP@100 of the queries of one continent, by both definitions; the interval is that of Kaggle's. */
+export const continentScore = z.object({ queries: wholeNumber, kaggle: z.number(), reference: z.number().nullable(), interval });
+export type ContinentScore = z.infer<typeof continentScore>;
 
 /** How intervals were computed: queries are drawn with replacement `samples` times. The same seed gives the same interval. */
 export const bootstrapSettings = z.object({

@@ -14,6 +14,6 @@ export const stepVersions = {
   search: 2,
   tag: 1,
   rerank: 1,
-  evaluate: 2,
-  register: 2,
+  evaluate: 3,
+  register: 3,
 } as const satisfies Record<StepKind, number>;

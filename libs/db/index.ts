@@ -25,7 +25,7 @@ export { readDatasetUsage } from './read/dataset-usage.ts';
 export {
   datasetOfRun,
   type FoundEvaluation,
-  findBaselineEvaluation,
+  findBaselineEvaluations,
   findEvaluation,
   listJudgements,
   loadLineage,
@@ -34,7 +34,7 @@ export {
   shardStarts,
 } from './read/evaluations.ts';
 export { compareRuns, differencesOf, getRun, readTimeline } from './read/get-run.ts';
-export { type BudgetUse, isOfBudget, monthOf, readBudgets, readLedger } from './read/ledger.ts';
+export { type BudgetUse, exportLedger, isOfBudget, monthOf, readBudgets, readLedger } from './read/ledger.ts';
 export { modelLineage, runLineage } from './read/lineage.ts';
 export { listEvents, readEvents } from './read/list-events.ts';
 export { listRuns, readRunsPosition } from './read/list-runs.ts';

@@ -3,15 +3,22 @@ import {
   baselineVersion,
   CairnError,
   type Gate,
+  type GatePart,
   type GateRequest,
-  gateMetrics,
+  type GateScore,
+  gateParts,
   isCairnError,
   type Judgement,
+  type MetricRank,
+  metricRanks,
   parseGate,
+  type QueryScore,
 } from '@cairn/contract';
-import { type FoundEvaluation, findBaselineEvaluation, type Transaction, versionNamed } from '@cairn/db';
+import { type FoundEvaluation, findBaselineEvaluations, type Transaction, versionNamed } from '@cairn/db';
 import { type GateFacts, judgeGate } from '@cairn/domain';
+import type { NamedScores } from '@cairn/retrieval/scores';
 import type { ReadQueryScores } from './query-scores.ts';
+import { differingConditions, searchConditions } from './search-conditions.ts';
 
 /** Queries in a judgement that lost most. */
 const shownLosses = 10;
@@ -57,12 +64,11 @@ async function compare(
   signal: AbortSignal,
 ): Promise<Comparison> {
   const scores = await readScores(found);
-  const usage = gateMetrics[gate.metric];
-  const none = () => new CairnError('invalid_request', `${found.view.name} has no queries for ${gate.metric}`);
+  const [isIn, scoreOf] = [inPart(gate.part), scorers[gate.score]];
   if ('value' in gate.baseline) {
     const { meanWithInterval } = await import('@cairn/retrieval/scores');
-    const mean = await meanWithInterval(scores.queries, usage, signal);
-    if (mean === null) throw none();
+    const mean = await meanWithInterval(scores.queries.filter(isIn), scoreOf, signal);
+    if (mean === null) throw nothingToJudge(gate, [scores]);
     const { value: required } = gate.baseline;
     const facts = {
       ...{ queries: mean.queries, value: mean.mean, baselineValue: required },
@@ -72,20 +78,94 @@ async function compare(
   }
   const { model, version } = await namedBaseline(prisma, gate.baseline, { projectId, found, registered });
   const { version: reference } = gate.baseline;
-  const other = await findBaselineEvaluation(prisma, { projectId, model, version, like: found.view });
-  const { compareResults } = await import('@cairn/retrieval/scores');
-  const comparison = await compareResults(await readScores(other), scores, { show: shownLosses, signal }).catch((error: unknown) => {
+  const other = await comparableBaseline(prisma, { projectId, found }, { model, version });
+  const { compareScore } = await import('@cairn/retrieval/scores');
+  const before = await readScores(other);
+  const means = await compareScore(before, scores, { scoreOf, isIn, show: shownLosses, signal }).catch((error: unknown) => {
     throw isCairnError(error, 'not_comparable') ? withOffer(error, { model, version }) : error;
   });
-  const means = comparison[usage];
-  if (means === null) throw none();
+  if (means === null) throw nothingToJudge(gate, [scores, before]);
   const called = reference === String(version) ? '' : ` (${reference})`;
   const facts = {
     ...{ queries: means.queries, value: means.b, baselineValue: means.a, low: means.low, high: means.high },
     baselineName: `${model}@${version}${called}`,
   };
-  const lost = comparison.lost.map(({ queryId, a, b }) => ({ queryId, a, b }));
-  return { baseline: { model, version, evaluationId: other.view.id }, facts, lost };
+  return { baseline: { model, version, evaluationId: other.view.id }, facts, lost: means.lost };
+}
+
+/**
+ * The evaluation of a version to compare with: the first one of the same data, searched in the same way. Where there is none, the one that it was
+ * registered with, if only its data differ: reading its scores says how.
+ *
+ * @throws CairnError `not_comparable` where the data are the same and the search was not
+ */
+async function comparableBaseline(
+  prisma: Transaction,
+  { projectId, found }: Pick<Judged, 'projectId' | 'found'>,
+  { model, version }: BaselineVersion,
+): Promise<FoundEvaluation> {
+  const { view } = found;
+  const candidates = await findBaselineEvaluations(prisma, { projectId, model, version, like: view });
+  const conditions = await searchConditions(prisma, projectId, view.id);
+  const hasSameData = (other: FoundEvaluation['view']) =>
+    other.gallery?.digest === view.gallery?.digest && other.groundTruthDigest === view.groundTruthDigest;
+  let refusal: CairnError | null = null;
+  for (const candidate of candidates) {
+    if (!hasSameData(candidate.view)) continue;
+    const differing = differingConditions(await searchConditions(prisma, projectId, candidate.view.id), conditions);
+    if (differing.length === 0) return candidate;
+    refusal = searchedOtherwise(candidate.view.name, view.name, differing, { model, version });
+  }
+  if (refusal !== null) throw refusal;
+  return candidates[0];
+}
+
+function searchedOtherwise(a: string, b: string, differing: ReturnType<typeof differingConditions>, baseline: BaselineVersion): CairnError {
+  const what = differing.map((one) => `${one.name} was ${one.a} and ${one.b}`).join('; ');
+  const error = new CairnError('not_comparable', `${a} and ${b} cannot be compared: they were searched in different ways: ${what}`);
+  // A model is given its images in one way, whatever it is evaluated on.
+  if (differing.every(({ name }) => name !== 'preprocessing')) return withOffer(error, baseline);
+  const remedy = 'Set `export.preprocessing` as in the baseline, or judge by a gate with a number, such as `mAP@100 >= 55 %`.';
+  return new CairnError('not_comparable', error.message, { details: { remedy } });
+}
+
+/** Whether a query belongs to the queries that a gate is about. */
+function inPart(part: GatePart | null): (query: QueryScore) => boolean {
+  const wanted: Partial<Pick<QueryScore, 'usage' | 'continent'>> = part === null ? {} : gateParts[part];
+  return ({ usage, continent }) => (wanted.usage ?? usage) === usage && (wanted.continent ?? continent) === continent;
+}
+
+/** The score of one query; null where the mean leaves it out. */
+const scorers: Record<GateScore, (query: QueryScore) => number | null> = {
+  'mAP@100': ({ averagePrecision }) => averagePrecision,
+  'mAP@100.reference': ({ averagePrecisionReference }) => averagePrecisionReference,
+  ...atRanks('CMC', (hits) => (hits > 0 ? 1 : 0)),
+  ...atRanks('precision', (hits, k) => hits / k),
+  ...atRanks('recall', (hits, _, all) => hits / all),
+};
+
+function atRanks<Name extends string>(name: Name, value: (hits: number, k: number, all: number) => number) {
+  const scores = metricRanks.map((k) => [`${name}@${k}`, ({ hitsAt }: QueryScore) => hitsAt && value(hitsAt[k], k, hitsAt.all)]);
+  return Object.fromEntries(scores) as Record<`${Name}@${MetricRank}`, (query: QueryScore) => number | null>;
+}
+
+/** Why no query is left to judge, and what to do about it. */
+function nothingToJudge({ score, part, metric }: Gate, sides: readonly NamedScores[]): CairnError {
+  const refuse = (what: string, remedy: string) => new CairnError('invalid_request', what, { details: { remedy } });
+  const unscored = sides.find(({ queries }) => queries.every((query) => scorers[score](query) === null));
+  if (unscored !== undefined && unscored.queries.length > 0)
+    return refuse(
+      `The queries of ${unscored.name} have no ${score}: an earlier release evaluated it`,
+      'Submit its recipe again: only the step `evaluate` runs, and its result has it.',
+    );
+  const [{ name, queries } = { name: '', queries: [] }] = sides;
+  if (part !== null && 'continent' in gateParts[part] && queries.every(({ continent }) => continent === null))
+    return refuse(
+      `The queries of ${name} have no continents`,
+      'Register the dataset with its countries (`cairn dataset add --countries`), and submit the recipe again.',
+    );
+  const parts = Object.keys(gateParts).filter((other): other is GatePart => queries.some(inPart(other as GatePart)));
+  return refuse(`${name} has no queries for ${metric}`, `It has queries for these parts: ${parts.join(', ') || 'none'}.`);
 }
 
 type Named = Pick<Judged, 'projectId' | 'found'> & { registered: Judgement['model'] };
@@ -113,7 +193,7 @@ export async function baselineOf(prisma: Transaction, judged: Omit<Judged, 'ques
 
 /** The same refusal with what can be done about it. */
 function withOffer(error: CairnError, { model, version }: BaselineVersion): CairnError {
-  const remedy = `Evaluate ${model}@${version} on the same data first: --evaluate-baseline does it.`;
+  const remedy = `Evaluate ${model}@${version} on the same data, in the same way, first: --evaluate-baseline does it.`;
   return new CairnError('not_comparable', error.message, { cause: error, details: { remedy, baseline: { model, version } } });
 }
 

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { comparisonView, evaluationView, queryScorePage } from '@cairn/contract';
+import { comparisonView, defaultRerank, evaluationView, queryScorePage, type RerankSettings } from '@cairn/contract';
 import { ada } from '@cairn/engine/testing';
 import { type NamedScores, openParquet, writeScores } from '@cairn/retrieval/scores';
 import { newId, sha256File } from '@cairn/runtime';
@@ -24,6 +24,9 @@ const queriesOf = (averagePrecision: (at: number) => number): Query[] =>
   Array.from({ length: count }, (_, at) => ({
     queryId: `q${String(at).padStart(3, '0')}`,
     usage: at < 50 ? 'Public' : 'Private',
+    // Of each three one in Europe, one in South America, and one that nobody knows of.
+    continent: ([null, 'Europe', 'South America'] as const)[at % 3] ?? null,
+    hitsAt: at === 0 ? null : { 1: at % 2, 5: 1, 10: 1, 20: 1, 100: 1, all: 2 },
     averagePrecision: averagePrecision(at),
     averagePrecisionReference: at === 0 ? null : averagePrecision(at),
     ...{ groundTruths: 2, hits: 1, firstHit: at === 0 ? null : 1, firstWrong: at === 0 ? null : { rank: 2, imageId: `i${at}` } },
@@ -269,10 +272,106 @@ test('a gate passes, fails or cannot decide by the interval of the difference to
   expect(await prisma.judgement.count({ where: { runId: first ?? '' } })).toBe(2);
 });
 
+test('a gate judges any score, over the queries of one usage or one continent', async () => {
+  // Worse in Europe alone, which the mean over all queries hides; half of the first images are wrong now.
+  const moved = queriesOf((at) => at / count + (at % 3 === 1 ? -0.05 : 0.04)).map((query): Query => {
+    const { hitsAt } = query;
+    return { ...query, hitsAt: hitsAt && { ...hitsAt, 1: 0, 100: 2 } };
+  });
+  const [base] = await Promise.all(
+    [before, moved].map(async (queries, at) => {
+      const { runId, stepId, id } = await addRun(`placed-${at}`, { queries });
+      const owned = { projectId: 'default', owner: 'ada', runId, stepId, metrics: {}, artifacts: { evaluation: id } };
+      await prisma.model.create({ data: { id: newId('model'), ...owned, name: 'placed', version: at + 1 } });
+      return { runId, id };
+    }),
+  );
+  const ask = async (gate: string) => (await get('/v1/gate', { of: 'placed@2', gate })).json;
+  expect(await ask('mAP@100 >= placed@1')).toMatchObject({ verdict: 'passed', queries: 450 });
+  const europe = await ask('mAP@100.europe >= placed@1 - 0.2 points');
+  expect(europe).toMatchObject({
+    verdict: 'failed',
+    queries: 150,
+    difference: expect.closeTo(-0.05, 9),
+    baseline: { evaluationId: base?.id },
+  });
+  expect(europe.reason).toMatch(/^mAP@100\.europe is 44\.89 %, -5\.00 points from the 49\.89 % of placed@1/);
+  // The queries that lost most are those of the gate.
+  expect(europe.lost.every(({ queryId }: { queryId: string }) => Number(queryId.slice(1)) % 3 === 1)).toBe(true);
+  expect(await ask('mAP@100.south-america >= placed@1')).toMatchObject({ verdict: 'passed', queries: 150 });
+  expect(await ask('mAP@100.reference.europe >= 60 %')).toMatchObject({
+    verdict: 'failed',
+    queries: 150,
+    value: expect.closeTo(0.44889, 4),
+  });
+  // q000 is its own only ground truth, so eval_cbir leaves it out.
+  expect(await ask('CMC@1 >= placed@1')).toMatchObject({ verdict: 'failed', queries: 449, value: 0, baselineValue: 225 / 449 });
+  expect(await ask('precision@5.private >= 20 %')).toMatchObject({ verdict: 'passed', queries: 400, value: expect.closeTo(0.2, 9) });
+  expect(await ask('recall@100 >= placed@1')).toMatchObject({ verdict: 'passed', value: 1, baselineValue: 0.5 });
+
+  const refused = async (gate: string, of = 'placed@2') => (await get('/v1/gate', { of, gate })).json;
+  expect(await refused('mAP@100.atlantis >= placed@1')).toMatchObject({
+    detail: expect.stringContaining('atlantis is neither a usage nor'),
+  });
+  expect(await refused('recall@7 >= placed@1')).toMatchObject({ detail: expect.stringContaining('there is no metric recall@7') });
+  expect(await refused('mAP@100.asia >= placed@1')).toMatchObject({
+    detail: 'placed@2 has no queries for mAP@100.asia',
+    details: { remedy: 'It has queries for these parts: public, private, europe, south-america.' },
+  });
+  const unplaced = before.map((query) => ({ ...query, continent: null, hitsAt: null }));
+  await addRun('unplaced', { queries: unplaced });
+  expect(await refused('mAP@100.asia >= 5 %', 'unplaced')).toMatchObject({ detail: 'The queries of unplaced/evaluate have no continents' });
+  expect(await refused('CMC@1 >= placed@1', 'unplaced')).toMatchObject({
+    detail: 'The queries of unplaced/evaluate have no CMC@1: an earlier release evaluated it',
+  });
+});
+
+test('a gate compares only what was searched in the same way, and says what was different', async () => {
+  const artifact = async (kind: string, step: string, runId: string, details: object) => {
+    const id = newId('artifact');
+    const made = { runId, stepName: step, prefix: `${kind}/${id}/`, files: [], details };
+    await prisma.artifact.create({ data: { id, projectId: 'default', kind, state: 'ready', ...made } });
+    const { id: stepId } = await harness.step(runId, step);
+    await prisma.step.update({ where: { id: stepId }, data: { state: 'succeeded', artifactId: id } });
+  };
+  let version = 0;
+  const searched = async (
+    name: string,
+    { rerank, preprocessing = 'cairn' }: { rerank?: Partial<RerankSettings>; preprocessing?: string },
+  ) => {
+    const { runId, stepId, id } = await addRun(name, { queries: before });
+    const settings = rerank === undefined ? {} : { rerank: { ...defaultRerank, ...rerank } };
+    await artifact('neighbours', 'search', runId, { queries: count, index: 'art', topK: 100, ...settings });
+    for (const list of ['index', 'query'])
+      await artifact('features', `extract_${list}`, runId, { list, rows: 9, rejected: 0, shards: 1, model: 'a', preprocessing });
+    version += 1;
+    const owned = { projectId: 'default', owner: 'ada', runId, stepId, metrics: {}, artifacts: { evaluation: id } };
+    await prisma.model.create({ data: { id: newId('model'), ...owned, name: 'searched', version } });
+  };
+  await searched('plain-search', {});
+  await searched('constants', { rerank: { alpha: 0.5 } });
+  await searched('mutual', { rerank: { mode: 'k_reciprocal', k1: 20 } });
+  await searched('resized', { preprocessing: 'reference' });
+  const ask = async (of: string) => (await get('/v1/gate', { of, gate: 'mAP@100 >= searched@1', by: 'mean' })).json;
+  // A constant that the mode does not use changes nothing.
+  expect(await ask('constants')).toMatchObject({ verdict: 'passed' });
+  expect(await ask('mutual')).toMatchObject({
+    code: 'not_comparable',
+    detail: 'searched@1 and mutual/evaluate cannot be compared: they were searched in different ways: rerank.mode was off and k_reciprocal',
+    details: { baseline: { model: 'searched', version: 1 }, remedy: expect.stringContaining('--evaluate-baseline does it') },
+  });
+  const resized = await ask('resized');
+  expect(resized).toMatchObject({ code: 'not_comparable', detail: expect.stringMatching(/: preprocessing was cairn and reference$/) });
+  // Evaluating the baseline again would not change how its model is given images.
+  expect(resized.details).not.toHaveProperty('baseline');
+  expect(resized.details.remedy).toContain('export.preprocessing');
+});
+
 test('a gate that cannot be judged says why and what to write', async () => {
   const of = 'raised';
   const refusals: [string, number, string | RegExp][] = [
-    ['mAP >= production', 400, /cannot be read: it is not METRIC >= BASELINE/],
+    ['mAP >= production', 400, 'there is no metric mAP'],
+    ['mAP@100 > production', 400, /cannot be read: it is not METRIC >= BASELINE/],
     ['mAP@100 >= 55', 400, '55 is more than 100 %; write 55 % or 0.55'],
     ['mAP@100 >= gated@stable', 404, 'Model gated has no alias stable'],
     ['mAP@100 >= gated@9', 404, 'No model gated@9'],

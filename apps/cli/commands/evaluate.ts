@@ -105,13 +105,18 @@ async function scoredQueries(features: Features, scored: readonly string[]): Pro
   return { queries: { ids: rows.map((row) => ids.at(row) ?? ''), values, dim }, left: ids.length - rows.length };
 }
 
-function metricLines({ mapAt100: { kaggle, reference, intervals }, queries, galleryRows, galleryDigest }: EvaluationMetrics): string[] {
+function metricLines({ mapAt100, byContinent = {}, queries, galleryRows, galleryDigest }: EvaluationMetrics): string[] {
+  const { kaggle, reference, intervals } = mapAt100;
   const percent = (share: number | null): string => (share === null ? 'none' : formatPercent(share, 2));
   const without =
     queries.withoutNeighbours === 0 ? '' : `, ${formatCount(queries.withoutNeighbours)} of them without features: they score 0`;
   const { low, high } = intervals.kaggle.all ?? {};
+  const places = Object.entries(byContinent).map(
+    ([name, of]) => `${name} ${percent(of.kaggle)} (${plural(of.queries, 'query', 'queries')})`,
+  );
   return [
     `mAP@100 ${percent(kaggle.all)}${formatInterval(low, high, 2)} by Kaggle's formula (public ${percent(kaggle.public)}, private ${percent(kaggle.private)}), ${percent(reference)} by eval_cbir's`,
+    ...(places.length === 0 ? [] : [`by continent: ${places.join(', ')}`]),
     `${plural(queries.list, 'query', 'queries')}${without}; ${plural(galleryRows, 'image')} searched, gallery ${galleryDigest.slice(0, 16)}`,
   ];
 }

@@ -9,12 +9,14 @@ import { runTestCli } from '../testing/test-cli.ts';
 const score: QueryScoreRow = {
   queryId: 'query-a',
   usage: 'Private',
+  continent: 'Asia',
   averagePrecision: 0.3333,
   averagePrecisionReference: null,
   groundTruths: 3,
   hits: 1,
   firstHit: 1,
   firstWrong: { rank: 2, imageId: 'img005' },
+  hitsAt: { 1: 1, 5: 1, 10: 1, 20: 1, 100: 1, all: 3 },
   before: 0.6667,
   difference: -0.3334,
 };

@@ -63,6 +63,7 @@ export function modelCard({ model, models, run, source, inputs, metrics }: Model
     ),
     '',
     ...gallery(inputs.evaluation?.details ?? {}),
+    ...continentTable(inputs.evaluation?.details ?? {}),
     '## Use',
     '',
     ...(models === undefined ? [...usage(inputs.model?.details ?? {}), ''] : models.flatMap((name) => member(name, inputs))),
@@ -146,6 +147,26 @@ function gallery(evaluation: Record<string, unknown>): string[] {
           '',
         ]),
     `Measured on a gallery of ${galleryRows ?? '?'} images. SHA-256 of their sorted ids, one a line: ${markdownCode(galleryDigest)}.`,
+    '',
+  ];
+}
+
+function continentTable(evaluation: Record<string, unknown>): string[] {
+  const scores = Object.entries(evaluationDetails.safeParse(evaluation).data?.byContinent ?? {});
+  if (scores.length === 0) return [];
+  const share = (value: number | undefined) => (value === undefined ? '' : `${(value * 100).toFixed(2)} %`);
+  return [
+    'mAP@100 of the queries of each continent:',
+    '',
+    ...markdownTable(
+      ['continent', 'queries', 'mAP@100', '95 % interval'],
+      scores.map(([name, { queries, kaggle, interval }]) => [
+        name,
+        String(queries),
+        share(kaggle),
+        interval === null ? '' : `${share(interval.low)} to ${share(interval.high)}`,
+      ]),
+    ),
     '',
   ];
 }

@@ -5,6 +5,7 @@ import {
   checkpointDetails,
   type EvaluationView,
   evaluationDetails,
+  gateParts,
   idOf,
   type LineageView,
   type StoredJudgement,
@@ -62,24 +63,28 @@ export async function findEvaluation(db: Transaction, args: EvaluationArgs): Pro
 
 type BaselineArgs = { projectId: string; model: string; version: number; like: Pick<EvaluationView, 'gallery' | 'groundTruthDigest'> };
 
+/** Evaluations that gates had made of one version, of the same data. */
+const maxMadeForGates = 5;
+
 /**
- * The evaluation of a version of a model: the one that it was registered with, unless that is of another gallery or other ground truths than
- * `like` and a gate had the version evaluated on the same since.
+ * The evaluations of a version of a model: the one that it was registered with, then those that gates had made of it since, on the gallery and the
+ * ground truths of `like`, the newest first.
  *
  * @throws CairnError as {@link findEvaluation}
  */
-export async function findBaselineEvaluation(db: Transaction, { projectId, model, version, like }: BaselineArgs): Promise<FoundEvaluation> {
+export async function findBaselineEvaluations(
+  db: Transaction,
+  { projectId, model, version, like }: BaselineArgs,
+): Promise<[FoundEvaluation, ...FoundEvaluation[]]> {
   const registered = await findEvaluation(db, { projectId, reference: `${model}@${version}` });
-  const { gallery, groundTruthDigest } = registered.view;
-  if (like.gallery === null || (gallery?.digest === like.gallery.digest && groundTruthDigest === like.groundTruthDigest)) return registered;
-  const [again] = await db.$queryRaw<{ id: string }[]>`
+  if (like.gallery === null) return [registered];
+  const again = await db.$queryRaw<{ id: string }[]>`
     select a.id from run r join step s on s.run_id = r.id and s.kind = 'evaluate' join artifact a on a.id = s.artifact_id and a.state = 'ready'
      where r.project_id = ${projectId} and r.origin->>'kind' = 'gate' and r.origin->>'model' = ${model} and r.origin->>'version' = ${String(version)}
        and a.details->>'galleryDigest' = ${like.gallery.digest} and a.details->>'groundTruthDigest' is not distinct from ${like.groundTruthDigest}
-     order by r.id desc limit 1`;
-  if (again === undefined) return registered;
-  const found = await findEvaluation(db, { projectId, reference: again.id });
-  return { ...found, view: { ...found.view, name: `${model}@${version}` } };
+     order by r.id desc limit ${maxMadeForGates}`;
+  const others = await Promise.all(again.map(({ id }) => findEvaluation(db, { projectId, reference: id })));
+  return [registered, ...others.map(({ view, ...found }) => ({ ...found, view: { ...view, name: `${model}@${version}` } }))];
 }
 
 /** The id of an evaluation, and how messages call it; null for one that was named by its id. */
@@ -180,6 +185,7 @@ function scoresInDetails(kind: ArtifactKind, details: Record<string, unknown>): 
   const parsed = evaluationDetails.safeParse(details);
   if (!parsed.success) return {};
   const { kaggle, reference, intervals } = parsed.data.mapAt100;
+  const { byContinent = {} } = parsed.data;
   return {
     mapAt100: kaggle?.all,
     'mapAt100.low': intervals?.kaggle.all?.low,
@@ -187,6 +193,11 @@ function scoresInDetails(kind: ArtifactKind, details: Record<string, unknown>): 
     'mapAt100.public': kaggle?.public,
     'mapAt100.private': kaggle?.private,
     'mapAt100.reference': reference,
+    ...Object.fromEntries(
+      Object.entries(gateParts).flatMap(([part, of]) =>
+        'continent' in of ? [[`mapAt100.${part}`, byContinent[of.continent]?.kaggle]] : [],
+      ),
+    ),
   };
 }
 

@@ -20,10 +20,11 @@ export async function scoredEvaluation({ scores, gallery = 'a' }: Scored): Promi
       ...{
         queryId: `q${String(at).padStart(3, '0')}`,
         usage: 'Private' as const,
+        continent: null,
         averagePrecision,
         averagePrecisionReference: averagePrecision,
       },
-      ...{ groundTruths: 2, hits: 1, firstHit: 1, firstWrong: null },
+      ...{ groundTruths: 2, hits: 1, firstHit: 1, firstWrong: null, hitsAt: null },
     }));
     const recorded = { galleryDigest: gallery.repeat(64), galleryRows: 1000, groundTruthDigest: 'of all' };
     const searched = {

@@ -1,4 +1,4 @@
-import type { Parquet } from '../parquet/open-parquet.ts';
+import { columnNames, type Parquet } from '../parquet/open-parquet.ts';
 
 /** An image of a list. For a tar source `tar`, `offset` and `size` locate its bytes; otherwise they are null. */
 export type ListRow = {
@@ -28,7 +28,7 @@ export type ListRange = {
  * the images are numbered in a pass over the ids of the whole list.
  */
 export async function readListRows(parquet: Parquet, { path, from = 0, count }: ListRange, signal?: AbortSignal): Promise<ListRow[]> {
-  const columns = await columnsOf(parquet, path, signal);
+  const columns = await columnNames(parquet, path, signal);
   const optional = (name: string) => (columns.has(name) ? `"${name}"` : `null as "${name}"`);
   const hasFiles = columns.has('file_bytes') && columns.has('file_changed_ms');
   const rows = 'read_parquet($path, file_row_number = true)';
@@ -57,9 +57,4 @@ export async function readListRows(parquet: Parquet, { path, from = 0, count }: 
 /** The number of each image, from 0 in the order of first appearance. */
 function numbersOf(rows: string): string {
   return `select image_id, row_number() over (order by min(file_row_number)) - 1 as image_number from ${rows} group by image_id`;
-}
-
-async function columnsOf(parquet: Parquet, path: string, signal?: AbortSignal): Promise<Set<string>> {
-  const table = await parquet.query({ path, sql: 'select name from parquet_schema($path)' }, signal);
-  return new Set(table.textOrNull('name').flatMap((name) => (name === null ? [] : [name])));
 }

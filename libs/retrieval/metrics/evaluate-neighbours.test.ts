@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { temporaryFolder, testParquet } from '../fixtures/test-files.ts';
@@ -46,7 +46,8 @@ async function inputs(truths?: string[][]): Promise<Parameters<typeof evaluateNe
   return { parquet, neighbours, groundTruth, queryList, atK: 100, out: join(folder, 'evaluation') };
 }
 
-const unfound = { usage: 'Private', averagePrecision: 0, averagePrecisionReference: 0, hits: 0, firstHit: null };
+const unfound = { usage: 'Private', continent: null, averagePrecision: 0, averagePrecisionReference: 0, hits: 0, firstHit: null };
+const hitsAt = (first: number, others: number, all: number) => ({ 1: first, 5: others, 10: others, 20: others, 100: others, all });
 
 test('a search is scored by both definitions, and written as metrics.json, per_query.parquet and submission.csv', async () => {
   const options = await inputs();
@@ -77,19 +78,62 @@ test('a search is scored by both definitions, and written as metrics.json, per_q
   expect(await readdir(options.out)).toEqual(['metrics.json', 'per_query.parquet', 'submission.csv']);
   expect(await readScores(parquet, options.out)).toEqual({
     queries: [
-      { ...unfound, queryId: 'broken', firstWrong: null, groundTruths: 1 },
+      { ...unfound, queryId: 'broken', firstWrong: null, groundTruths: 1, hitsAt: hitsAt(0, 0, 1) },
       {
         ...{ queryId: 'priv', usage: 'Private', averagePrecision: 0.25, averagePrecisionReference: 0.25, groundTruths: 2, hits: 1 },
-        ...{ firstHit: 2, firstWrong: { rank: 1, imageId: 'a' } },
+        ...{ continent: null, firstHit: 2, firstWrong: { rank: 1, imageId: 'a' }, hitsAt: hitsAt(0, 1, 2) },
       },
       {
         ...{ queryId: 'pub', usage: 'Public', averagePrecision: 1, averagePrecisionReference: 1, groundTruths: 1, hits: 1 },
-        ...{ firstHit: 1, firstWrong: { rank: 2, imageId: 'b' } },
+        ...{ continent: null, firstHit: 1, firstWrong: { rank: 2, imageId: 'b' }, hitsAt: hitsAt(1, 1, 1) },
       },
     ],
     gallery: galleryOf(['a', 'b', 'c']),
     groundTruthDigest: metrics.groundTruthDigest,
   });
+});
+
+test('where the list of queries has continents, each is scored, and each query says which it is of', async () => {
+  const options = await inputs();
+  const columns = { image_id: 'text', continent: 'text' } as const;
+  const rows = [
+    ['pub', 'Asia'],
+    ['broken', null],
+    ['ign', 'Africa'],
+    ['priv', 'North America'],
+    // A query may have several labels; the first one counts.
+    ['priv', 'Europe'],
+  ];
+  await parquet.write({ path: options.queryList, columns, rows });
+  const { byContinent, ...metrics } = await evaluateNeighbours(options);
+  expect(byContinent).toEqual({
+    Asia: { queries: 1, kaggle: 1, reference: 1, interval: { low: 1, high: 1 } },
+    'North America': { queries: 1, kaggle: 0.25, reference: 0.25, interval: { low: 0.25, high: 0.25 } },
+  });
+  expect(metrics).toEqual(await evaluateNeighbours(await inputs()));
+  await parquet.write({ path: options.queryList, columns, rows });
+  await evaluateNeighbours(options);
+  const { queries } = await readScores(parquet, options.out);
+  expect(queries.map(({ queryId, continent }) => [queryId, continent])).toEqual([
+    ['broken', null],
+    ['priv', 'North America'],
+    ['pub', 'Asia'],
+  ]);
+});
+
+test('scores of an earlier release are read, without what it did not write', async () => {
+  const { out } = await inputs();
+  const columns = { query_id: 'text', usage: 'text', ap_kaggle: 'double', ap_reference: 'double' } as const;
+  const counts = { ground_truths: 'integer', hits: 'integer', first_hit: 'integer', first_wrong_rank: 'integer' } as const;
+  await mkdir(out);
+  await parquet.write({
+    path: join(out, 'per_query.parquet'),
+    columns: { ...columns, ...counts, first_wrong_image: 'text' },
+    rows: [['pub', 'Public', 1, 1, 1, 1, 1, 2, 'b']],
+    metadata: { groundTruthDigest: 'of all' },
+  });
+  const { queries } = await readScores(parquet, out);
+  expect(queries).toMatchObject([{ queryId: 'pub', averagePrecision: 1, continent: null, hitsAt: null }]);
 });
 
 test('another cut-off is given besides', async () => {

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import type { BootstrapSettings } from '@cairn/contract';
-import { readImageIds } from '../features/id-table.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
-import { type BothMaps, bothMaps, scorePredictions } from '../scores/score-predictions.ts';
+import { type BothMaps, type ByContinent, bothMaps, scorePredictions } from '../scores/score-predictions.ts';
 import { writeScores } from '../scores/scores-file.ts';
 import { readNeighbours } from '../search/neighbours-file.ts';
-import { type AtRanks, readGroundTruth } from './mean-average-precision.ts';
+import { type AtRanks, readGroundTruth, readQueryList } from './mean-average-precision.ts';
 import { writeSubmission } from './write-submission.ts';
 
 export type EvaluateNeighboursOptions = {
@@ -24,6 +23,7 @@ export type EvaluateNeighboursOptions = {
 /** The content of `metrics.json`. All values are shares from 0 to 1, null if no query could be scored. */
 export type EvaluationMetrics = {
   mapAt100: BothMaps;
+  byContinent?: ByContinent;
   /** How the intervals were computed. */
   bootstrap: BootstrapSettings;
   /** The same at the requested cut-off; omitted if it is 100. */
@@ -50,16 +50,18 @@ export type EvaluationMetrics = {
  */
 export async function evaluateNeighbours(options: EvaluateNeighboursOptions): Promise<EvaluationMetrics> {
   const { parquet, atK, out, signal } = options;
-  const queryIds = [...new Set(await readImageIds(parquet, options.queryList, signal))];
-  const groundTruth = await readGroundTruth(parquet, { path: options.groundTruth, queryIds }, signal);
+  const queries = await readQueryList(parquet, options.queryList, signal);
+  const queryIds = [...queries.keys()];
+  const groundTruth = await readGroundTruth(parquet, { path: options.groundTruth, queries }, signal);
   const { gallery, topK, neighbours } = await readNeighbours(parquet, options.neighbours, signal);
   const predictions = new Map([...neighbours].map(([queryId, { imageIds }]) => [queryId, imageIds]));
 
   const { metrics: scored, perQuery } = await scorePredictions(predictions, groundTruth, signal);
   const usages = [...groundTruth.values()].map(({ usage }) => usage);
-  const { mapAt100, bootstrap, cmc, precision, precisionReference, recall, groundTruthDigest } = scored;
+  const { mapAt100, byContinent, bootstrap, cmc, precision, precisionReference, recall, groundTruthDigest } = scored;
   const metrics: EvaluationMetrics = {
     mapAt100,
+    ...(byContinent === undefined ? {} : { byContinent }),
     ...(atK === 100 ? {} : { mapAtK: { k: atK, ...(await bothMaps(predictions, groundTruth, atK, signal)) } }),
     bootstrap,
     cmc,

@@ -1,5 +1,5 @@
-import { CairnError } from '@cairn/contract';
-import type { Parquet } from '../parquet/open-parquet.ts';
+import { CairnError, type Continent, continent, type MetricRank, metricRanks, type QueryScore } from '@cairn/contract';
+import { columnNames, type Parquet } from '../parquet/open-parquet.ts';
 
 /** Means over the scored queries of each usage, 0 to 1; null where there is no such query. */
 export type MeanAveragePrecision = { public: number | null; private: number | null; all: number | null };
@@ -56,6 +56,8 @@ export type Truth = {
   usage: Usage;
   /** The ground truths: images of the gallery that show the same landmark. */
   imageIds: readonly string[];
+  /** Where its landmark is, if that is known. */
+  continent?: Continent | undefined;
 };
 
 /** Every query and its ground truths; a prediction for a query that is not in it is an error. */
@@ -64,20 +66,33 @@ export type GroundTruth = ReadonlyMap<string, Truth>;
 /** Queries and their predicted images, best first. A list of pairs rather than a map: a query that occurs twice is an error. */
 export type Predictions = Iterable<readonly [queryId: string, imageIds: readonly string[]]>;
 
+/** The queries of a list in its order, each once, with its continent in the list. Throws `corrupt_artifact`. */
+export async function readQueryList(parquet: Parquet, path: string, signal?: AbortSignal): Promise<Map<string, Continent | undefined>> {
+  const place = (await columnNames(parquet, path, signal)).has('continent') ? 'continent' : 'null as continent';
+  const sql = `select image_id, ${place} from read_parquet($path, file_row_number = true) order by file_row_number`;
+  const table = await parquet.query({ path, sql }, signal);
+  const places = table.textOrNull('continent');
+  const queries = new Map<string, Continent | undefined>();
+  table.text('image_id').forEach((queryId, row) => {
+    if (!queries.has(queryId)) queries.set(queryId, continent.safeParse(places[row]).data);
+  });
+  return queries;
+}
+
 /**
  * Reads `ground_truth.parquet` (query_id, image_id, usage; a row for each ground truth) for these queries: one without a row is Ignored.
  * Throws `corrupt_artifact` for an invalid usage, a query with two usages, or one that is not in the list.
  */
 export async function readGroundTruth(
   parquet: Parquet,
-  { path, queryIds }: { path: string; queryIds: readonly string[] },
+  { path, queries }: { path: string; queries: ReadonlyMap<string, Continent | undefined> },
   signal?: AbortSignal,
 ): Promise<GroundTruth> {
   const sql = 'select query_id, image_id, usage from read_parquet($path, file_row_number = true) order by file_row_number';
   const table = await parquet.query({ path, sql }, signal);
   const [imageIds, usages] = [table.text('image_id'), table.text('usage')];
-  const truths = new Map<string, { usage: Usage; imageIds: string[] }>(
-    queryIds.map((queryId) => [queryId, { usage: 'Ignored', imageIds: [] }]),
+  const truths = new Map<string, { usage: Usage; imageIds: string[]; continent: Continent | undefined }>(
+    [...queries].map(([queryId, place]) => [queryId, { usage: 'Ignored', imageIds: [], continent: place }]),
   );
   table.text('query_id').forEach((queryId, row) => {
     const usage = usages[row];
@@ -103,9 +118,7 @@ export function indexPredictions(predictions: Predictions, groundTruth: GroundTr
   return byQuery;
 }
 
-/** The ranks for CMC, precision and recall. */
-export const metricRanks = [1, 5, 10, 20, 100] as const;
-export type AtRanks = Record<`${(typeof metricRanks)[number]}`, number>;
+export type AtRanks = Record<MetricRank, number>;
 
 export type CbirMetrics = {
   /** Queries that have a ground truth. */
@@ -134,19 +147,17 @@ export function evalCbir(predictions: Predictions, groundTruth: GroundTruth, atK
   const byQuery = indexPredictions(predictions, groundTruth);
   const sums = { averagePrecision: 0, cmc: zeros(), precision: zeros(), precisionReference: zeros(), recall: zeros() };
   let queries = 0;
-  for (const [queryId, { usage, imageIds }] of groundTruth) {
-    const relevant = new Set(imageIds.filter((imageId) => imageId !== queryId));
-    if (usage === 'Ignored' || relevant.size === 0) continue;
+  for (const [queryId, truth] of groundTruth) {
+    const { hitRanks, predicted, relevant } = ranksOfHits(queryId, truth, (byQuery.get(queryId) ?? []).slice(0, atK));
+    if (truth.usage === 'Ignored' || relevant === 0) continue;
     queries += 1;
-    const ranked = lastRanks((byQuery.get(queryId) ?? []).slice(0, atK)).filter((imageId) => imageId !== queryId);
-    const hitRanks = ranked.flatMap((imageId, index) => (relevant.has(imageId) ? [index + 1] : []));
-    sums.averagePrecision += hitRanks.reduce((sum, rank, index) => sum + (index + 1) / rank, 0) / relevant.size;
+    sums.averagePrecision += hitRanks.reduce((sum, rank, index) => sum + (index + 1) / rank, 0) / relevant;
     for (const k of metricRanks) {
       const hits = hitRanks.filter((rank) => rank <= k).length;
       sums.cmc[k] += hits > 0 ? 1 : 0;
       sums.precision[k] += hits / k;
-      sums.precisionReference[k] += referencePrecision(hitRanks, { k, predicted: ranked.length, relevant: relevant.size });
-      sums.recall[k] += hits / relevant.size;
+      sums.precisionReference[k] += referencePrecision(hitRanks, { k, predicted, relevant });
+      sums.recall[k] += hits / relevant;
     }
   }
   if (queries === 0) return { queries, meanAveragePrecision: null, cmc: null, precision: null, precisionReference: null, recall: null };
@@ -158,6 +169,21 @@ export function evalCbir(predictions: Predictions, groundTruth: GroundTruth, atK
     precisionReference: divide(sums.precisionReference, queries),
     recall: divide(sums.recall, queries),
   };
+}
+
+/** The hits of one query at each rank, from which CMC, precision and recall follow; null where it is its only ground truth. */
+export function hitsAtRanks(queryId: string, truth: Truth, predicted: readonly string[]): QueryScore['hitsAt'] {
+  const { hitRanks, relevant } = ranksOfHits(queryId, truth, predicted);
+  const at = (k: number) => hitRanks.filter((rank) => rank <= k).length;
+  return relevant === 0 ? null : { 1: at(1), 5: at(5), 10: at(10), 20: at(20), 100: at(100), all: relevant };
+}
+
+/** Ranks of the ground truths that were found; how many images remain without the query itself, and how many ground truths. */
+function ranksOfHits(queryId: string, { imageIds }: Truth, predictions: readonly string[]) {
+  const relevant = new Set(imageIds.filter((imageId) => imageId !== queryId));
+  const ranked = lastRanks(predictions).filter((imageId) => imageId !== queryId);
+  const hitRanks = ranked.flatMap((imageId, index) => (relevant.has(imageId) ? [index + 1] : []));
+  return { hitRanks, predicted: ranked.length, relevant: relevant.size };
 }
 
 /** The images in the order of their last ranks: upstream keeps one similarity per image, and a later one replaces an earlier one. */

@@ -219,6 +219,12 @@ export async function openParquet({ timeoutMs = 600_000 }: ParquetOptions = {}):
   };
 }
 
+/** The names of a file's columns. Throws as `query`. */
+export async function columnNames(parquet: Parquet, path: string, signal?: AbortSignal): Promise<Set<string>> {
+  const table = await parquet.query({ path, sql: 'select name from parquet_schema($path)' }, signal);
+  return new Set(table.textOrNull('name').flatMap((name) => (name === null ? [] : [name])));
+}
+
 function* chunksOf(rows: Iterable<readonly Cell[]>): Generator<(readonly Cell[])[]> {
   let chunk: (readonly Cell[])[] = [];
   for (const row of rows) {

@@ -16,6 +16,8 @@ function drawn(count: number, seed: number, over: Partial<NamedScores> = {}): Na
     hits: 1,
     firstHit: 1,
     firstWrong: null,
+    continent: null,
+    hitsAt: null,
   }));
   return { name: `drawn-${seed}`, queries, gallery, groundTruthDigest: `of ${count}`, ...over };
 }

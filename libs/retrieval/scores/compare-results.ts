@@ -1,4 +1,4 @@
-import { CairnError, type ComparedMeans, type Comparison, maxShownQueries, type QueryScore } from '@cairn/contract';
+import { type BootstrapSettings, CairnError, type ComparedMeans, type Comparison, maxShownQueries, type QueryScore } from '@cairn/contract';
 import { bootstrapOf, intervalOf, permutationTest, type Resampling } from './bootstrap.ts';
 import type { ScoredQueries } from './scores-file.ts';
 
@@ -17,22 +17,12 @@ export type CompareOptions = Resampling & {
  */
 export async function compareResults(a: NamedScores, b: NamedScores, { show, signal, ...resampling }: CompareOptions): Promise<Comparison> {
   requireComparable(a, b);
-  const perQuery = changesOf(a.queries, b.queries);
+  const perQuery = changesOf(a.queries, b.queries, byKaggle);
   const bootstrap = bootstrapOf(perQuery.length, resampling);
   const compare = async (usage: QueryScore['usage'] | null): Promise<ComparedMeans | null> => {
     const queries = perQuery.filter((query) => usage === null || query.usage === usage);
-    const differences = Float64Array.from(queries, ({ difference }) => difference);
-    const interval = await intervalOf(differences, bootstrap, signal);
-    if (interval === null) return null;
-    const mean = (of: (query: (typeof queries)[number]) => number) => queries.reduce((sum, query) => sum + of(query), 0) / queries.length;
-    return {
-      queries: queries.length,
-      a: mean((query) => query.a),
-      b: mean((query) => query.b),
-      difference: mean((query) => query.difference),
-      ...interval,
-      p: await permutationTest(differences, bootstrap, signal),
-    };
+    const means = await comparedMeans(queries, bootstrap, signal);
+    return means && { ...means, p: await permutationTest(differencesOf(queries), bootstrap, signal) };
   };
   const [gained, lost] = [perQuery.filter(({ difference }) => difference > 0), perQuery.filter(({ difference }) => difference < 0)];
   const most = Math.min(show, maxShownQueries);
@@ -50,13 +40,55 @@ export async function compareResults(a: NamedScores, b: NamedScores, { show, sig
   };
 }
 
-/** Each query with both average precisions, sorted by id, so that no draw depends on the order of rows. */
-function changesOf(a: readonly QueryScore[], b: readonly QueryScore[]) {
-  const second = new Map(b.map(({ queryId, averagePrecision }) => [queryId, averagePrecision]));
+/** The value of a query for a mean; null leaves it out. */
+export type ScoreOf = (query: QueryScore) => number | null;
+const byKaggle: ScoreOf = ({ averagePrecision }) => averagePrecision;
+
+export type ComparedScore = Omit<ComparedMeans, 'p'> & { lost: { queryId: string; a: number; b: number }[] };
+
+/**
+ * Compares one score over some queries: `isIn` is asked about the queries of `b`. Null where none of them has the score in both. As
+ * {@link compareResults}, with the `show` queries that lost most.
+ */
+export async function compareScore(
+  a: NamedScores,
+  b: NamedScores,
+  { scoreOf, isIn, show, signal }: { scoreOf: ScoreOf; isIn: (query: QueryScore) => boolean; show: number; signal?: AbortSignal },
+): Promise<ComparedScore | null> {
+  requireComparable(a, b);
+  const compared = new Set(b.queries.filter(isIn).map(({ queryId }) => queryId));
+  const queries = changesOf(a.queries, b.queries, scoreOf).filter(({ queryId }) => compared.has(queryId));
+  const means = await comparedMeans(queries, bootstrapOf(queries.length), signal);
+  const lost = queries.filter(({ difference }) => difference < 0).sort((x, y) => x.difference - y.difference);
+  return means && { ...means, lost: lost.slice(0, show).map(({ queryId, ...both }) => ({ queryId, a: both.a, b: both.b })) };
+}
+
+type Change = { queryId: string; usage: QueryScore['usage']; a: number; b: number; difference: number };
+
+const differencesOf = (queries: readonly Change[]): Float64Array => Float64Array.from(queries, ({ difference }) => difference);
+
+async function comparedMeans(queries: readonly Change[], bootstrap: BootstrapSettings, signal?: AbortSignal) {
+  const interval = await intervalOf(differencesOf(queries), bootstrap, signal);
+  if (interval === null) return null;
+  const mean = (of: (query: Change) => number) => queries.reduce((sum, query) => sum + of(query), 0) / queries.length;
+  return {
+    queries: queries.length,
+    a: mean((query) => query.a),
+    b: mean((query) => query.b),
+    difference: mean((query) => query.difference),
+    ...interval,
+  };
+}
+
+/** Each query with both values, sorted by id, so that no draw depends on the order of rows. */
+function changesOf(a: readonly QueryScore[], b: readonly QueryScore[], scoreOf: ScoreOf): Change[] {
+  const second = new Map(b.map((query) => [query.queryId, scoreOf(query)]));
   return a
-    .map(({ queryId, usage, averagePrecision }) => {
-      const other = second.get(queryId) ?? 0;
-      return { queryId, usage, a: averagePrecision, b: other, difference: other - averagePrecision };
+    .flatMap((query): Change[] => {
+      const [value, other] = [scoreOf(query), second.get(query.queryId) ?? null];
+      return value === null || other === null
+        ? []
+        : [{ queryId: query.queryId, usage: query.usage, a: value, b: other, difference: other - value }];
     })
     .sort((x, y) => (x.queryId < y.queryId ? -1 : 1));
 }
@@ -87,16 +119,13 @@ export function requireComparable(a: NamedScores, b: NamedScores): void {
   throw refuse('they have the same queries, but other ground truths or usages', remedy);
 }
 
-/** The mAP of the queries of a usage, with its 95 % interval of a bootstrap; null without queries. */
+/** The mean of a score over some queries, with its 95 % interval of a bootstrap; null where none has it. */
 export async function meanWithInterval(
   queries: readonly QueryScore[],
-  usage: 'all' | 'public' | 'private',
+  scoreOf: ScoreOf,
   signal?: AbortSignal,
 ): Promise<{ queries: number; mean: number; low: number; high: number } | null> {
-  const values = queries
-    .filter((query) => usage === 'all' || query.usage.toLowerCase() === usage)
-    .sort((a, b) => (a.queryId < b.queryId ? -1 : 1))
-    .map(({ averagePrecision }) => averagePrecision);
+  const values = queries.toSorted((a, b) => (a.queryId < b.queryId ? -1 : 1)).flatMap((query) => scoreOf(query) ?? []);
   const interval = await intervalOf(Float64Array.from(values), bootstrapOf(values.length), signal);
   return interval && { queries: values.length, mean: values.reduce((sum, value) => sum + value, 0) / values.length, ...interval };
 }

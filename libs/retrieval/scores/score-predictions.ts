@@ -1,23 +1,36 @@
 import { createHash } from 'node:crypto';
-import type { BootstrapSettings, MapIntervals, QueryScore } from '@cairn/contract';
+import {
+  type BootstrapSettings,
+  type Continent,
+  type ContinentScore,
+  continents,
+  type MapIntervals,
+  type QueryScore,
+} from '@cairn/contract';
 import {
   type CbirMetrics,
   evalCbir,
   type GroundTruth,
+  hitsAtRanks,
   indexPredictions,
   type MeanAveragePrecision,
   meanAveragePrecision,
   type Predictions,
   type Truth,
 } from '../metrics/mean-average-precision.ts';
-import { bootstrapOf, intervalsOf, type ScoredQuery } from './bootstrap.ts';
+import { bootstrapOf, intervalOf, intervalsOf, type ScoredQuery } from './bootstrap.ts';
 
 /** Both definitions of mAP at one cut-off, 0 to 1, and their 95 % intervals. */
 export type BothMaps = { kaggle: MeanAveragePrecision; reference: number | null; intervals: MapIntervals };
 
+/** The scores of each continent that has queries. */
+export type ByContinent = Partial<Record<Continent, ContinentScore>>;
+
 /** Scores by both definitions, from 0 to 1; null if no query could be scored. */
 export type ScoreMetrics = Pick<CbirMetrics, 'cmc' | 'precision' | 'precisionReference' | 'recall'> & {
   mapAt100: BothMaps;
+  /** Absent where no query has a continent, as those of a solution file. */
+  byContinent?: ByContinent;
   /** How the intervals were computed. */
   bootstrap: BootstrapSettings;
   byUsage: { public: CbirMetrics; private: CbirMetrics };
@@ -52,6 +65,7 @@ export async function scorePredictions(
     perQuery,
     metrics: {
       mapAt100: await bothMaps(byQuery, groundTruth, 100, signal),
+      ...(perQuery.some(({ continent }) => continent !== null) ? { byContinent: await scoresByContinent(perQuery, signal) } : {}),
       bootstrap: bootstrapOf(perQuery.length),
       ...others,
       byUsage: { public: scoreApart('Public'), private: scoreApart('Private') },
@@ -64,6 +78,27 @@ export async function scorePredictions(
       groundTruthDigest: digestOf(groundTruth),
     },
   };
+}
+
+async function scoresByContinent(perQuery: readonly QueryScore[], signal?: AbortSignal): Promise<ByContinent> {
+  const found: ByContinent = {};
+  for (const continent of continents) {
+    const scores = perQuery.filter((query) => query.continent === continent);
+    if (scores.length === 0) continue;
+    const kaggle = scores.map(({ averagePrecision }) => averagePrecision);
+    const reference = scores.flatMap(({ averagePrecisionReference }) => averagePrecisionReference ?? []);
+    found[continent] = {
+      queries: scores.length,
+      kaggle: meanOf(kaggle) ?? 0,
+      reference: meanOf(reference),
+      interval: await intervalOf(Float64Array.from(kaggle), bootstrapOf(scores.length), signal),
+    };
+  }
+  return found;
+}
+
+function meanOf(values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 /** Both definitions of mAP at a cut-off, with their intervals. Throws as {@link scorePredictions}. */
@@ -112,11 +147,13 @@ function scoreOf(queryId: string, truth: ScoredTruth, predicted: readonly string
   return {
     queryId,
     usage: truth.usage,
+    continent: truth.continent ?? null,
     averagePrecision: meanAveragePrecision(prediction, alone).all ?? 0,
     averagePrecisionReference: evalCbir(prediction, alone).meanAveragePrecision,
     groundTruths: relevant.size,
     hits: new Set(imageIds.filter((imageId) => relevant.has(imageId))).size,
     firstHit: firstHit === -1 ? null : firstHit + 1,
     firstWrong: firstWrong === -1 ? null : { rank: firstWrong + 1, imageId: imageIds[firstWrong] ?? '' },
+    hitsAt: hitsAtRanks(queryId, truth, imageIds),
   };
 }

@@ -1,4 +1,4 @@
-import type { EvaluationView, LineageView, ScoreDistribution } from '@cairn/contract';
+import { type EvaluationView, gateParts, type LineageView, type ScoreDistribution } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
@@ -157,7 +157,19 @@ const definitions = [
   { name: 'Kaggle, public queries', score: 'mapAt100.public', says: 'Over the queries of the public leaderboard.' },
   { name: 'Kaggle, private queries', score: 'mapAt100.private', says: 'Over the queries of the private leaderboard.' },
   { name: 'eval_cbir', score: 'mapAt100.reference', says: "The reference's script: interpolated, without the query itself." },
-] as const;
+];
+
+const ofContinents = Object.entries(gateParts).flatMap(([part, of]) =>
+  'continent' in of
+    ? [
+        {
+          name: `Kaggle, ${of.continent === 'OTHER' ? 'other places' : of.continent}`,
+          score: `mapAt100.${part}`,
+          says: `Gates call it mAP@100.${part}.`,
+        },
+      ]
+    : [],
+);
 
 /** mAP@100 by both definitions, and how the stages of the run came to it. */
 function ScoreTables({ evaluation }: { evaluation: EvaluationView }) {
@@ -168,7 +180,7 @@ function ScoreTables({ evaluation }: { evaluation: EvaluationView }) {
       <h2>mAP@100</h2>
       <table className={classes.scores}>
         <tbody>
-          {definitions.map(({ name, score, says }) => (
+          {[...definitions, ...ofContinents.filter(({ score }) => scores[score] !== undefined)].map(({ name, score, says }) => (
             <tr key={score}>
               <th scope="row" title={says}>
                 {name}
