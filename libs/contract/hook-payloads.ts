@@ -21,6 +21,11 @@ const changedFiles = z.object({ added: fileList, modified: fileList, removed: fi
 /** Of a push: GitHub sends no more. */
 export const maxCommits = 2_048;
 const maxLabels = 1_000;
+/** A time as code hosts write it: a text, or seconds since 1970. Anything else is as if it were not there. */
+const senderTime = z
+  .union([z.string().max(100), z.number()])
+  .nullish()
+  .catch(null);
 const number = z.number().int().min(1).max(2_147_483_647);
 
 /** https://docs.github.com/en/webhooks/webhook-events-and-payloads#push */
@@ -29,7 +34,7 @@ export const githubPush = z.object({
   before: commitId,
   after: commitId,
   deleted: z.boolean().default(false),
-  repository: z.object({ full_name: repositoryName }),
+  repository: z.object({ full_name: repositoryName, pushed_at: senderTime }),
   head_commit: z.object({ id: commitId, url: pageAddress }).nullish(),
   commits: listOf(changedFiles, maxCommits).default([]),
 });
@@ -40,11 +45,14 @@ const githubRepository = z.object({ id: z.number(), full_name: repositoryName })
 export const githubPullRequest = z.object({
   action: reportedText(100),
   number,
+  /** With `synchronize`: the commit before. */
+  before: commitId.nullish().catch(null),
   repository: githubRepository,
   /** With `labeled`: the label that was added. */
   label: z.object({ name: reportedText(100) }).nullish(),
   pull_request: z.object({
     html_url: pageAddress,
+    updated_at: senderTime,
     /** `repo` is null where the fork was deleted. */
     head: z.object({ sha: commitId, ref, repo: githubRepository.nullable() }),
     base: z.object({ ref }),
@@ -75,6 +83,7 @@ export const gitlabMergeRequest = z.object({
     action: reportedText(100).nullish(),
     /** With `update`: the commit before, if new ones were pushed. */
     oldrev: z.string().nullish(),
+    updated_at: senderTime,
     source_branch: ref,
     target_branch: ref,
     source_project_id: z.number().nullable(),
@@ -102,4 +111,6 @@ export const standardDelivery = z.object({
   /** The changed files; left out where they are not known. */
   paths: fileList,
   url: pageAddress,
+  /** When it happened: an older one that arrives late starts no run. */
+  at: z.iso.datetime({ offset: true }).nullish(),
 });

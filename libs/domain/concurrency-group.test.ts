@@ -18,6 +18,15 @@ it('starts the newest run that waits, once no other works or stops, and supersed
   expect(decideGroup([run(1, 'working', 'cancel')])).toEqual([]);
 });
 
+it('supersedes a run that waits by a newer one that works: it was held while that one came', () => {
+  const by = { id: 'id-3', name: 'run-3' };
+  for (const onNewer of ['queue', 'cancel'] as const)
+    expect(decideGroup([run(3, 'working', onNewer), run(2, 'waiting')])).toEqual([{ type: 'supersede', runId: 'id-2', by }]);
+  // One that is being cancelled leaves its place.
+  expect(decideGroup([run(3, 'stopping'), run(2, 'waiting')])).toEqual([]);
+  expect(decideGroup([run(2, 'waiting')])).toEqual([{ type: 'start', runId: 'id-2' }]);
+});
+
 it('ends with at most one run that works and one that waits, the newest, in any order of events', () => {
   const event = fc.oneof(
     fc.record({ type: fc.constant('enter' as const), onNewer: fc.constantFrom('queue' as const, 'cancel' as const) }),

@@ -14,17 +14,20 @@ export type GroupRun = {
 export type GroupAction = { type: 'start'; runId: string } | { type: 'supersede'; runId: string; by: Pick<GroupRun, 'id' | 'name'> };
 
 /**
- * What becomes of the runs of a group: of those that wait only the newest stays; it starts when no other run works or stops, and cancels a
- * working one whose policy says so. A run's own policy decides whether it can be cancelled, not that of the newer one. Pure, and [] when
- * nothing is left to do.
+ * What becomes of the runs of a group: of those that wait only the newest stays, and none that is older than one that works, which can be if
+ * it was held for another reason. It starts when no other run works or stops, and cancels a working one whose policy says so. A run's own
+ * policy decides whether it can be cancelled, not that of the newer one. Pure, and [] when nothing is left to do.
  */
 export function decideGroup(runs: readonly GroupRun[]): GroupAction[] {
-  const waiting = runs.filter(({ phase }) => phase === 'waiting').sort((a, b) => a.place - b.place);
-  const newest = waiting.pop();
+  const byPlace = (phase: GroupRun['phase']) => runs.filter((run) => run.phase === phase).sort((a, b) => a.place - b.place);
+  const [waiting, working] = [byPlace('waiting'), byPlace('working')];
+  const newest = waiting.at(-1);
   if (newest === undefined) return [];
-  const by = { id: newest.id, name: newest.name };
-  const busy = runs.filter(({ phase }) => phase !== 'waiting');
-  const yielding = busy.filter(({ phase, onNewer }) => phase === 'working' && onNewer === 'cancel');
-  const superseded = [...waiting, ...yielding].map(({ id }): GroupAction => ({ type: 'supersede', runId: id, by }));
-  return busy.length === 0 ? [...superseded, { type: 'start', runId: newest.id }] : superseded;
+  const newestWorking = working.at(-1);
+  const supersede = (some: readonly GroupRun[], { id, name }: GroupRun) =>
+    some.map((run): GroupAction => ({ type: 'supersede', runId: run.id, by: { id, name } }));
+  if (newestWorking !== undefined && newestWorking.place > newest.place) return supersede(waiting, newestWorking);
+  const superseded = supersede([...waiting.slice(0, -1), ...working.filter(({ onNewer }) => onNewer === 'cancel')], newest);
+  const isFree = runs.every(({ phase }) => phase === 'waiting');
+  return isFree ? [...superseded, { type: 'start', runId: newest.id }] : superseded;
 }

@@ -8,6 +8,7 @@ export * from './expand-recipe.ts';
 export * from './failure-table.ts';
 export { nameOfInput, type StepInputs, type StepNeed, type StepPlan, type StepWant } from './graph-steps.ts';
 export { type DeliveryDecision, decideDelivery, groupName, subjectOf } from './hooks/decide-delivery.ts';
+export * from './hooks/newer-delivery.ts';
 export { type HookEvent, readDelivery } from './hooks/read-delivery.ts';
 export * from './judge-gate.ts';
 export * from './memo.ts';

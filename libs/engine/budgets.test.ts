@@ -54,17 +54,30 @@ test('of concurrent submissions only as many start as the budget has room for; t
   ]);
 });
 
-test('a run that its budget held enters its group when it is released, and then waits for the run before it', async () => {
+test('a run that its budget held enters its group when it is released: it waits for the run before it, and a newer one supersedes it', async () => {
   const inGroup = { labels: { team: 'groups' }, group: 'main' };
   const first = await submit({ ...inGroup, set: { 'prepare.testSeed': 20 } });
   await engine.setBudget('label:team=groups', { ...month, gpuHours: 0 }, ada);
   const second = await submit({ ...inGroup, set: { 'prepare.testSeed': 21 } });
-  expect(await harness.run(second)).toMatchObject({ state: 'held', hold: 'budget', groupPlace: null });
+  expect(await harness.run(second)).toMatchObject({ state: 'held', hold: 'budget', groupPlace: 2n });
   await engine.releaseRun(second, ada);
   expect(await harness.run(second)).toMatchObject({ state: 'held', hold: 'group', cause: null });
   await expect(engine.releaseRun(second, ada)).rejects.toMatchObject({ code: 'wrong_state' });
   await engine.cancelRun(first, ada, '');
   expect(await stateOf(second)).toBe('queued');
+
+  const older = await submit({ ...inGroup, set: { 'prepare.testSeed': 22 } });
+  await engine.removeBudget('label:team=groups', ada);
+  const newer = await submit({ ...inGroup, onNewer: 'cancel', set: { 'prepare.testSeed': 23 } });
+  await engine.cancelRun(second, ada, '');
+  expect(await stateOf(newer)).toBe('queued');
+  await engine.releaseRun(older, ada);
+  expect(await harness.run(older)).toMatchObject({ state: 'cancelled', cancelCause: 'superseded', cause: expect.stringContaining(newer) });
+  expect(await stateOf(newer)).toBe('queued');
+  // A retry is the newest again.
+  await engine.retryRun(older, ada, null);
+  expect(await stateOf(newer)).toBe('cancelled');
+  expect(await stateOf(older)).not.toBe('cancelled');
 });
 
 test('a budget warns and is spent once in a month, holds retries too, stops no attempt, and starts again with the month', async () => {

@@ -61,8 +61,7 @@ export async function retryRun(
     for (const step of extractions) await rereadRejected(run, step);
     for (const step of reset) if (!again.has(step.name)) await keepRereading(run, step);
     for (const step of reset) block(run, step);
-    // The lock of the group comes first, so that a run that its budget holds does not enter it.
-    const entry = key === null || held !== null ? null : await placeInGroup(run.tx, key);
+    const entry = key === null ? null : await placeInGroup(run.tx, key);
     const hold = held !== null ? 'budget' : entry?.isFree === false ? 'group' : null;
     changeRun(run, {
       finishedAt: null,
@@ -92,7 +91,8 @@ export async function retryRun(
 }
 
 /**
- * Lets a held run start, or continue if it was held as it was retried. In a concurrency group it takes its place as the newest run.
+ * Lets a held run start, or continue if it was held as it was retried. In a concurrency group it keeps the place that it had when it was
+ * submitted or retried, so that runs that came after it are newer.
  *
  * @throws CairnError `wrong_state` for a run that waits for another one of its group
  */
@@ -109,7 +109,7 @@ export async function releaseRun(ctx: EngineContext, runId: string, actor: Actor
         details: { remedy: 'It starts by itself when that run has ended; cancel that one to start it now.' },
       });
     const entry = key === null ? null : await placeInGroup(run.tx, key);
-    changeRun(run, { cause: null, ...(entry === null ? {} : { groupPlace: entry.place }) });
+    changeRun(run, { cause: null });
     if (entry?.isFree === false) changeRun(run, { hold: 'group' });
     else moveRun(run, run.hasStarted ? 'running' : 'queued', null);
     await audit(run.tx, actor, { action: 'run.release', target: run.id, before: { state: 'held', cause }, after: { state: run.state } });

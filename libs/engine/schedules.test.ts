@@ -148,8 +148,18 @@ test('a new version of a dataset starts what is bound to its name, once', async 
   expect(others).toEqual([]);
   expect(run).toMatchObject({ dataset: { name: 'places', version: 2 }, origin: { kind: 'dataset', dataset: 'places@2', schedule: name } });
   expect(await show(name)).toMatchObject({ next: [], last: { outcome: 'started', due: 'places@2', runId: run?.id } });
-  await engine.pauseSchedule(name, ada);
+  // One that was postponed does not replace a newer one.
   await register('three');
+  await prisma.timer.updateMany({ data: { notBefore: later(new Date(), 3), tries: 1 } });
+  await register('four');
+  await serve(later(new Date(), 1));
+  await serve(later(new Date(), 4));
+  expect(await show(name)).toMatchObject({
+    last: { outcome: 'skipped', due: 'places@3', message: 'left out, because places@4 was started already' },
+  });
+  expect(await runsOf(name)).toMatchObject([{ id: run?.id }, { state: 'held' }]);
+  await engine.pauseSchedule(name, ada);
+  await register('five');
   expect(await prisma.timer.count()).toBe(0);
   await engine.removeSchedule(name, ada);
 });

@@ -18,6 +18,7 @@ import { type GroupKey, lockGroup, placeInGroup, settleGroup } from './with-run.
  * Creates a run with its steps. With an idempotency key, repeating the request returns the run that it created.
  *
  * @param origin what started the run; a key that such code derives begins with its kind, which the api refuses in keys of callers
+ * @param check runs in the transaction, under the lock of the group; what it throws is thrown, and there is no run
  */
 export async function submitRun(
   ctx: EngineContext,
@@ -25,6 +26,7 @@ export async function submitRun(
   actor: Actor,
   idempotencyKey: string | null,
   origin: RunOrigin = byPerson,
+  check: (tx: Transaction) => Promise<void> = async () => undefined,
 ): Promise<{ runId: string; created: boolean }> {
   const requestDigest = digestOf(request);
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
@@ -44,6 +46,7 @@ export async function submitRun(
       // New ones for each try after a deadlock, because settling changes them.
       const steps = plan.map((step) => newStep(step, givenTo(step, inputs)));
       const entry = await enterGroup(tx, key);
+      await check(tx);
       const held = await whyHeld(tx, { ...owner, labels: request.labels });
       const hold = held !== null ? 'budget' : entry?.isFree === false ? 'group' : null;
       const state = hold === null ? 'queued' : 'held';
@@ -64,8 +67,7 @@ export async function submitRun(
           datasetId: dataset.id,
           state,
           hold,
-          // A run that its budget holds enters the group when it is released.
-          groupPlace: hold === 'budget' ? null : (entry?.place ?? null),
+          groupPlace: entry?.place ?? null,
           priority: request.priority,
           noReuse,
           idempotencyKey,

@@ -57,10 +57,13 @@ export async function lockGroup(tx: Transaction, { projectId, group }: GroupKey)
   await tx.$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`group ${projectId} ${group}`}, 0))`;
 }
 
-/** The place of a run that enters the group now, under its lock; `isFree` when it may run at once. */
+/** The place of a run that enters the group now, under its lock, behind all others that live; `isFree` when it may run at once. */
 export async function placeInGroup(tx: Transaction, key: GroupKey): Promise<{ place: number; isFree: boolean }> {
-  const runs = await readGroup(tx, key);
-  return { place: Math.max(0, ...runs.map(({ place }) => place)) + 1, isFree: runs.length === 0 };
+  const { projectId, group } = key;
+  const [last] = await tx.$queryRaw<{ place: number | null }[]>`
+    select max(group_place)::float8 as place from run
+     where project_id = ${projectId} and concurrency_group = ${group} and state in ${listOfStates(liveRunStates)}`;
+  return { place: (last?.place ?? 0) + 1, isFree: (await readGroup(tx, key)).length === 0 };
 }
 
 /** Takes the first action of `decideGroup`, if there is one; true when nothing is left to do. */
@@ -84,7 +87,7 @@ function apply(run: RunWork, action: GroupAction): void {
 
 const groupRow = z.object({ id: z.string(), name: z.string(), place: z.number(), state: states.run, onNewer });
 
-/** The live runs of the group, without those that are held for another reason: they enter it when they are released. */
+/** The live runs of the group, without those that are held for another reason: nothing waits for them. */
 async function readGroup(tx: Transaction, { projectId, group }: GroupKey): Promise<GroupRun[]> {
   const rows = await tx.$queryRaw<unknown[]>`
     select id, name, coalesce(group_place, 0)::float8 as place, state, on_newer as "onNewer" from run
@@ -109,6 +112,7 @@ export async function unsettledGroups({ prisma }: EngineContext): Promise<GroupK
      group by 1, 2
     having count(*) filter (where state = 'held') > 1
         or (count(*) filter (where state = 'held') = 1
-            and (count(*) = 1 or bool_or(on_newer = 'cancel' and state in ${listOfStates(workingRunStates)})))
+            and (count(*) = 1 or bool_or(on_newer = 'cancel' and state in ${listOfStates(workingRunStates)})
+                 or max(group_place) filter (where state = 'held') < max(group_place) filter (where state in ${listOfStates(workingRunStates)})))
      limit 1000`;
 }

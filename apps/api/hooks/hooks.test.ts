@@ -33,12 +33,13 @@ const push = (change: object = {}): string =>
     pushed_at: randomUUID(),
     ...change,
   });
-const pull = (fork: boolean): string =>
+const pull = (fork: boolean, { number = 7, updatedAt }: { number?: number; updatedAt?: string } = {}): string =>
   JSON.stringify({
     action: 'opened',
-    number: 7,
+    number,
     repository: { id: 1, full_name: 'example/landmarks' },
     pull_request: {
+      updated_at: updatedAt,
       html_url: `https://github.com/example/landmarks/pull/7?${randomUUID()}`,
       head: { sha: commit, ref: 'topic', repo: { id: fork ? 2 : 1, full_name: 'someone/landmarks' } },
       base: { ref: 'main' },
@@ -140,6 +141,48 @@ describe('a delivery', () => {
     expect(await rowsOf(trigger)).toMatchObject([{ outcome: 'started', releasedBy: 'a-submitter' }]);
     expect(await prisma.auditEntry.findMany({ where: { action: 'delivery.release' } })).toMatchObject([{ target: held.json.delivery }]);
     expect(await deliverSigned(trigger, pull(false), { event: 'pull_request' })).toMatchObject({ outcome: 'started' });
+  });
+
+  test('that is older than one that started a run starts none: released late, or arriving late', async () => {
+    const trigger = await addTrigger({ filter: { events: ['pull_request', 'push'] } });
+    const pulls = (number: number, second: number) =>
+      deliverSigned(trigger, pull(number === 8, { number, updatedAt: `2026-01-01T00:00:0${second}Z` }), { event: 'pull_request' });
+    const release = async (held: { json: { delivery: string } }) =>
+      (await call('submitter', 'POST', `/v1/triggers/${trigger.name}/deliveries/${held.json.delivery}/release`)).json;
+    // A fork: the newer commit was released first.
+    const [first, second] = [await pulls(8, 1), await pulls(8, 2)];
+    const run = await release(second);
+    expect(run).toMatchObject({ outcome: 'started' });
+    expect(await release(first)).toMatchObject({
+      outcome: 'ignored',
+      runId: null,
+      reason: `released by a-submitter; started nothing, because the newer commit ${commit.slice(0, 12)} was delivered already (${second.json.delivery})`,
+    });
+    expect(await prisma.run.findUnique({ where: { id: run.runId } })).toMatchObject({ state: 'queued', cancelCause: null });
+    // An older one that was released first is replaced, as any.
+    const [third, fourth] = [await pulls(8, 3), await pulls(8, 4)];
+    expect((await release(third)).outcome).toBe('started');
+    const last = await release(fourth);
+    // Other pull requests and branches have histories of their own.
+    expect(await pulls(9, 0)).toMatchObject({ outcome: 'started' });
+
+    // Pushes whose deliveries change places, and arrive at the same time: the newest is what runs.
+    const made = (step: number) =>
+      push({
+        before: String(step - 1).repeat(40),
+        after: String(step).repeat(40),
+        head_commit: { id: String(step).repeat(40) },
+        repository: { full_name: 'example/landmarks', pushed_at: 1_796_000_000 + step },
+      });
+    const answers = await Promise.all([3, 1, 5, 2, 4].map((step) => deliverSigned(trigger, made(step))));
+    expect(answers[2]?.outcome).toBe('started');
+    expect(await deliverSigned(trigger, made(4))).toMatchObject({ status: 200, outcome: 'ignored' });
+    const live = (await runsOf(trigger)).filter(({ state }) => state === 'queued');
+    expect(live.map(({ group, id }) => [group?.slice(trigger.name.length + 1), id]).toSorted()).toEqual([
+      ['main', answers[2]?.runId],
+      ['pr-8', last.runId],
+      ['pr-9', expect.any(String)],
+    ]);
   });
 
   test('is started by the leader when its program died after it was accepted, and once', async () => {

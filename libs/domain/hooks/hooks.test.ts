@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { decideDelivery, groupName, isAllowedBy, matchesGlob, subjectOf } from './decide-delivery.ts';
+import { type DeliveredCommit, historyOf, newerDelivery } from './newer-delivery.ts';
 import { type HookEvent, readDelivery } from './read-delivery.ts';
 
 const commit = 'c'.repeat(40);
@@ -24,6 +25,8 @@ const push: HookEvent = {
   addedLabels: [],
   paths: ['recipes/landmark.yaml', 'README.md'],
   isFork: false,
+  happenedAt: null,
+  before: null,
 };
 const pull: HookEvent = {
   ...push,
@@ -291,6 +294,33 @@ describe('deliveries', () => {
     expect(read('standard', null, { ...sent, ref: '' })).toBe('ref: expected the name of a branch or tag');
   });
 
+  test('say when they happened and which commit was before, in the words of each sender', () => {
+    const order = (...args: Parameters<typeof readDelivery>) => {
+      const result = readDelivery(...args);
+      if (!('event' in result)) return result;
+      const { happenedAt, before } = result.event;
+      return [happenedAt?.toISOString() ?? null, before?.[0] ?? null, historyOf(result.event)];
+    };
+    const atGithub = 'example/landmarks branch topic/ä';
+    expect(order('github', 'push', githubPush)).toEqual([null, null, atGithub]);
+    const pushed = { before: 'b'.repeat(40), repository: { ...githubPush.repository, pushed_at: 1_796_000_000 } };
+    expect(order('github', 'push', changed(githubPush, pushed))).toEqual(['2026-11-30T00:53:20.000Z', 'b', atGithub]);
+    const synchronized = { ...changedPull({ updated_at: '2026-01-02T03:04:05Z' }), before: 'b'.repeat(40) };
+    expect(order('github', 'pull_request', synchronized)).toEqual(['2026-01-02T03:04:05.000Z', 'b', 'example/landmarks pull request 7']);
+    expect(order('gitlab', 'Push Hook', gitlabPush)).toEqual([null, 'b', 'group/landmarks branch main']);
+    // Older versions of GitLab write times in this form.
+    expect(order('gitlab', 'Merge Request Hook', changedMerge({ updated_at: '2026-01-02 03:04:05 UTC' }))).toEqual([
+      '2026-01-02T03:04:05.000Z',
+      'b',
+      'group/landmarks pull request 7',
+    ]);
+    for (const updated_at of ['yesterday', { at: 1 }, -1e300, null])
+      expect(order('gitlab', 'Merge Request Hook', changedMerge({ updated_at }))).toMatchObject([null, 'b', {}]);
+    const sent = { event: 'tag', repository: 'r', commit, ref: 'v1' };
+    expect(order('standard', null, { ...sent, at: '2026-01-02T04:04:05+01:00' })).toEqual(['2026-01-02T03:04:05.000Z', null, 'r tag v1']);
+    expect(order('standard', null, { ...sent, at: 'noon' })).toMatchObject({ unreadable: expect.stringContaining('at: ') });
+  });
+
   test.each([
     ['commits', githubPushSchema, changed(githubPush, { commits: Array(3_000).fill(1) })],
     ['names of files', githubPushSchema, changed(githubPush, { commits: [{ added: Array(3_000).fill(1) }] })],
@@ -301,5 +331,60 @@ describe('deliveries', () => {
     ['names of others', standardSchema, { event: 'x', repository: 'r', commit, ref: 'main', paths: Array(3_000).fill(1) }],
   ])('with any number of wrong %s have one error: a body has room for millions', (_, schema, body) => {
     expect(schema.safeParse(body).error?.issues).toHaveLength(1);
+  });
+});
+
+describe('the newest delivery of a branch', () => {
+  const at = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second));
+  /** Pushes of c1 on c0, of c2 on c1 and so on. */
+  const history = (length: number, timeOf: (step: number) => Date | null): DeliveredCommit[] =>
+    Array.from({ length }, (_, step) => ({
+      ...{ id: `d${step + 1}`, before: `c${step}`, commit: `c${step + 1}`, happenedAt: timeOf(step), starts: true },
+    }));
+  /** Receives deliveries one after the other; the ids of those that start a run. */
+  const started = (arrivals: readonly DeliveredCommit[]): string[] => {
+    const received: DeliveredCommit[] = [];
+    for (const delivery of arrivals)
+      received.push({ ...delivery, starts: delivery.starts && newerDelivery(delivery, [...received, delivery]) === null });
+    return received.filter(({ starts }) => starts).map(({ id }) => id);
+  };
+
+  test('is the last one to start a run, in whatever order they arrive, where the sender gives times', () => {
+    const shuffled = fc
+      .integer({ min: 1, max: 8 })
+      .chain((length) => fc.shuffledSubarray(history(length, at), { minLength: length, maxLength: length }));
+    fc.assert(
+      fc.property(shuffled, (arrivals) => {
+        const runs = started(arrivals).map((id) => Number(id.slice(1)));
+        expect(runs.at(-1)).toBe(arrivals.length);
+        // Each starts only if it is newer than all before it.
+        expect(runs).toEqual(runs.toSorted((a, b) => a - b));
+      }),
+    );
+  });
+
+  test('is known from the commits before where there are no times, also over one that started nothing', () => {
+    const [first, second, third] = history(3, () => null) as [DeliveredCommit, DeliveredCommit, DeliveredCommit];
+    expect(started([first, second, third])).toEqual(['d1', 'd2', 'd3']);
+    expect(started([second, first])).toEqual(['d2']);
+    expect(started([second, third, first])).toEqual(['d2', 'd3']);
+    expect(started([{ ...second, starts: false }, third, first])).toEqual(['d3']);
+    // What came after it started nothing: its commit is not lost.
+    expect(started([{ ...second, starts: false }, first])).toEqual(['d1']);
+  });
+
+  test('is the later arrival where nothing tells, and where a branch was set back and pushed again', () => {
+    const push = (id: string, before: string, commit: string, happenedAt: Date | null = null) => ({
+      id,
+      before,
+      commit,
+      happenedAt,
+      starts: true,
+    });
+    expect(started([push('d1', 'a', 'b'), push('d2', 'x', 'y')])).toEqual(['d1', 'd2']);
+    expect(started([push('d1', 'a', 'b'), push('d2', 'b', 'a'), push('d3', 'a', 'b')])).toEqual(['d1', 'd2', 'd3']);
+    // Within one second the commits before tell, and a push of the same commit does not stand in its own way.
+    expect(started([push('d2', 'b', 'c', at(1)), push('d1', 'a', 'b', at(1))])).toEqual(['d2']);
+    expect(started([push('d1', 'a', 'a'), push('d2', 'a', 'a')])).toEqual(['d1', 'd2']);
   });
 });

@@ -28,6 +28,9 @@ export type HookEvent = {
   paths: string[] | null;
   /** A pull request from another repository, whose author may be anyone. */
   isFork: boolean;
+  /** When it happened, and which commit was there before; null where the sender does not say. */
+  happenedAt: Date | null;
+  before: string | null;
 };
 
 /** `ignored`: understood, but nothing that could ever start a run. `unreadable`: not what this provider sends. */
@@ -58,11 +61,13 @@ function readGithub(name: string, body: unknown): ReadDelivery {
         url: push.head_commit?.url,
         commits: push.commits,
         isComplete: push.commits.length < maxCommits,
+        happenedAt: timeOf(push.repository.pushed_at),
+        before: push.before,
       });
     });
   }
   if (name === 'pull_request') {
-    return parsed(githubPullRequest.safeParse(body), ({ action, number, repository, label, pull_request: pull }) => {
+    return parsed(githubPullRequest.safeParse(body), ({ action, number, before, repository, label, pull_request: pull }) => {
       const known = startingActions.find((other) => other === action);
       if (known === undefined) return { ignored: `pull request ${number} was ${action}, which starts nothing` };
       return pullRequest('github', {
@@ -76,6 +81,8 @@ function readGithub(name: string, body: unknown): ReadDelivery {
         labels: pull.labels.map((other) => other.name),
         addedLabels: label ? [label.name] : [],
         isFork: pull.head.repo?.id !== repository.id,
+        happenedAt: timeOf(pull.updated_at),
+        before: before ?? null,
       });
     });
   }
@@ -97,6 +104,8 @@ function readGitlab(name: string, body: unknown): ReadDelivery {
         url: push.project.web_url && `${push.project.web_url}/-/commit/${commit}`,
         commits: push.commits,
         isComplete: push.total_commits_count <= push.commits.length,
+        happenedAt: null,
+        before: push.before,
       });
     });
   }
@@ -118,6 +127,8 @@ function readGitlab(name: string, body: unknown): ReadDelivery {
         labels: labels.map(({ title }) => title),
         addedLabels,
         isFork: merge.source_project_id !== merge.target_project_id,
+        happenedAt: timeOf(merge.updated_at),
+        before: merge.oldrev ?? null,
       });
     });
   }
@@ -150,6 +161,8 @@ function readStandard(_name: string, body: unknown): ReadDelivery {
         addedLabels: [],
         paths: sent.paths ? pathsOf(sent.paths) : null,
         isFork: fork,
+        happenedAt: timeOf(sent.at),
+        before: null,
       },
     };
   });
@@ -170,12 +183,14 @@ type Pushed = {
   commits: Partial<Record<'added' | 'modified' | 'removed', string[] | null | undefined>>[];
   /** Whether `commits` are all of the push. */
   isComplete: boolean;
+  happenedAt: Date | null;
+  before: string;
 };
 
 function pushed(
   provider: RunSource['provider'],
   { kind, name }: Place,
-  { repository, commit, url, commits, isComplete }: Pushed,
+  { repository, commit, url, commits, isComplete, happenedAt, before }: Pushed,
 ): ReadDelivery {
   const changed = commits.flatMap(({ added, modified, removed }) => [...(added ?? []), ...(modified ?? []), ...(removed ?? [])]);
   return {
@@ -190,8 +205,19 @@ function pushed(
       // A new branch, or one that was set back, has no commits of its own.
       paths: isComplete && commits.length > 0 ? pathsOf(changed) : null,
       isFork: false,
+      happenedAt,
+      // A new branch has none.
+      before: /^0+$/.test(before) ? null : before,
     },
   };
+}
+
+const [earliest, latest] = [Date.UTC(2000), Date.UTC(2100)];
+
+/** A text or seconds since 1970 as a time; null for what is none. */
+function timeOf(given: string | number | null | undefined): Date | null {
+  const ms = typeof given === 'number' ? given * 1000 : Date.parse(given ?? '');
+  return ms > earliest && ms < latest ? new Date(ms) : null;
 }
 
 const maxPaths = 1_000;
@@ -211,7 +237,7 @@ type Pull = {
   ref: string;
   branch: string;
   url: string | null | undefined;
-} & Pick<HookEvent, 'labels' | 'addedLabels' | 'isFork'>;
+} & Pick<HookEvent, 'labels' | 'addedLabels' | 'isFork' | 'happenedAt' | 'before'>;
 
 function pullRequest(
   provider: RunSource['provider'],

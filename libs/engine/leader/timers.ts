@@ -1,4 +1,4 @@
-import { CairnError, isCairnError, liveRunStates, type RunOrigin, type ScheduleOutcome } from '@cairn/contract';
+import { CairnError, isCairnError, liveRunStates, type RunOrigin, type ScheduleOutcome, scheduleOutcome } from '@cairn/contract';
 import { inTransaction, type Schedule, type Timer } from '@cairn/db';
 import { newestDue, nextTimes } from '@cairn/domain';
 import { toJson } from '../columns.ts';
@@ -20,7 +20,11 @@ const maxDelayMs = 60_000;
  * @throws CairnError `superseded` when the lead was lost
  */
 export async function serveTimers(ctx: EngineContext, lead: Leadership, now = new Date()): Promise<void> {
-  const due = await ctx.prisma.timer.findMany({ where: { notBefore: { lte: now } }, orderBy: { notBefore: 'asc' }, take: timersAtOnce });
+  const due = await ctx.prisma.timer.findMany({
+    where: { notBefore: { lte: now } },
+    orderBy: [{ notBefore: 'asc' }, { dueAt: 'asc' }],
+    take: timersAtOnce,
+  });
   for (const timer of due) {
     const schedule = await ctx.prisma.schedule.findUnique({ where: { id: timer.ref } });
     if (schedule === null) {
@@ -59,6 +63,11 @@ async function start(ctx: EngineContext, schedule: Schedule, { key, origin, due,
   const at = now.toISOString();
   const request = submissionOf(schedule, dataset);
   const made = await ctx.prisma.run.count({ where: { projectId, idempotencyKey: key } });
+  const newer = dataset === null ? null : newerVersion(schedule, dataset);
+  if (newer !== null && made === 0) {
+    const message = `left out, because ${newer.due} was started already`;
+    return { at, due, outcome: 'skipped', runId: newer.runId, code: null, message };
+  }
   if (overlap === 'skip' && made === 0) {
     const live = await ctx.prisma.run.findFirst({
       // A run that its budget holds is not in the group.
@@ -78,6 +87,13 @@ async function start(ctx: EngineContext, schedule: Schedule, { key, origin, due,
     if (!(error instanceof CairnError) || error.code === 'unavailable' || error.code === 'internal') throw error;
     return { at, due, outcome: 'refused', runId: null, code: error.code, message: error.message };
   }
+}
+
+/** A later version than `dataset` that the schedule has started: an older one that was postponed must not replace it. */
+function newerVersion({ last }: Schedule, dataset: string): { due: string; runId: string | null } | null {
+  const { outcome, due = '', runId = null } = scheduleOutcome.safeParse(last).data ?? {};
+  const versionOf = (text: string) => Number(text.slice(text.lastIndexOf('@') + 1));
+  return outcome === 'started' && versionOf(due) > versionOf(dataset) ? { due, runId } : null;
 }
 
 const gaveUp = ({ due }: Job, now: Date): ScheduleOutcome => ({

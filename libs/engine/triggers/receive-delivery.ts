@@ -1,6 +1,6 @@
 import { type DeliveryOutcome, firstOf, type HookAnswer, type HookProvider, type RunSource, submitRequest } from '@cairn/contract';
 import type { PrismaClient } from '@cairn/db';
-import { decideDelivery, groupName, type HookEvent, readDelivery, subjectOf } from '@cairn/domain';
+import { decideDelivery, groupName, type HookEvent, historyOf, readDelivery, subjectOf } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
 import type { EngineContext } from '../engine.ts';
 import { openSecrets } from '../sealed-secrets.ts';
@@ -32,19 +32,30 @@ export async function receiveDelivery(ctx: EngineContext, trigger: BoundTrigger,
   return { delivery: id, outcome: decision.outcome, reason: decision.reason, runId: null };
 }
 
-type Decision = { outcome: DeliveryOutcome; reason: string; event: string; subject: string; source: RunSource | null; request: unknown };
+type Decision = {
+  outcome: DeliveryOutcome;
+  reason: string;
+  event: string;
+  subject: string;
+  source: RunSource | null;
+  request: unknown;
+  history: string | null;
+} & Pick<HookEvent, 'happenedAt' | 'before'>;
 
 /** Most deliveries of a trigger that wait for a person: anybody can open pull requests. */
 const maxHeld = 1_000;
 
 async function decide({ prisma }: EngineContext, trigger: BoundTrigger, { eventName, body }: SignedDelivery): Promise<Decision> {
   const read = readDelivery(trigger.provider, eventName, body);
-  const unknown = { event: firstOf(eventName ?? 'unknown', 100), subject: '', source: null, request: null };
+  const unknown = { event: firstOf(eventName ?? 'unknown', 100), ...aboutNothing };
   if ('ignored' in read) return { outcome: 'ignored', reason: read.ignored, ...unknown };
   if ('unreadable' in read)
     return { outcome: 'refused', reason: `it is not a delivery of ${senders[trigger.provider]}: ${read.unreadable}`, ...unknown };
   const { event } = read;
-  const about = { event: event.event, subject: subjectOf(event), source: event.source };
+  const { before } = event;
+  // A time to come would make every later delivery an older one.
+  const happenedAt = event.happenedAt !== null && event.happenedAt.getTime() > Date.now() + maxAheadMs ? null : event.happenedAt;
+  const about = { event: event.event, subject: subjectOf(event), source: event.source, history: historyOf(event), happenedAt, before };
   const { verdict, reason } = decideDelivery(trigger.filter, event);
   if (verdict === 'ignore') return { outcome: 'ignored', reason, ...about, request: null };
   const request = requestOf(trigger, event);
@@ -53,6 +64,9 @@ async function decide({ prisma }: EngineContext, trigger: BoundTrigger, { eventN
   if (held < maxHeld) return { outcome: 'held', reason, ...about, request };
   return { outcome: 'ignored', reason: `${reason}; ${held} deliveries of the trigger wait already, the maximum`, ...about, request: null };
 }
+
+const maxAheadMs = 300_000;
+const aboutNothing = { subject: '', source: null, request: null, history: null, happenedAt: null, before: null };
 
 const senders = { github: 'GitHub', gitlab: 'GitLab', standard: 'the documented form' } satisfies Record<HookProvider, string>;
 
@@ -74,9 +88,10 @@ async function insertDelivery(prisma: PrismaClient, trigger: BoundTrigger, row: 
   // From the trigger's row, which may just have been removed.
   const count = await prisma.$executeRaw`
     insert into hook_delivery
-      (id, trigger_id, key, replay_key, digest, event, subject, source, outcome, reason, request, address, not_before)
+      (id, trigger_id, key, replay_key, digest, event, subject, source, outcome, reason, request, address, history, happened_at, commit_before, not_before)
     select ${row.id}, id, ${isRefused ? row.id : row.key}, ${isRefused ? null : row.replayKey}, ${row.digest}, ${row.event}, ${row.subject},
       ${json(row.source)}::jsonb, ${row.outcome}, ${row.reason}, ${json(row.request)}::jsonb, ${row.address},
+      ${row.history}, ${row.happenedAt}, ${row.before},
       case when ${row.outcome} = 'accepted' then now() + make_interval(secs => ${ownStartSeconds}) end
     from trigger where id = ${trigger.id}
     on conflict do nothing`;
@@ -103,18 +118,7 @@ export async function recordRefusal(
 ): Promise<string> {
   const id = newId('hookDelivery');
   const event = firstOf(eventName ?? 'unknown', 100);
-  const row = {
-    id,
-    key: id,
-    replayKey: null,
-    digest,
-    event,
-    subject: '',
-    source: null,
-    outcome: 'refused' as const,
-    reason,
-    request: null,
-  };
+  const row = { id, key: id, replayKey: null, digest, event, outcome: 'refused' as const, reason, ...aboutNothing };
   await insertDelivery(prisma, trigger, { ...row, address });
   return id;
 }

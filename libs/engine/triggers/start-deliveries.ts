@@ -1,6 +1,8 @@
 import { CairnError, deliveryOutcome, firstOf, type HookAnswer, isCairnError, submitRequest } from '@cairn/contract';
-import { inTransaction, Prisma } from '@cairn/db';
+import { inTransaction, Prisma, type Transaction } from '@cairn/db';
+import { type DeliveredCommit, newerDelivery } from '@cairn/domain';
 import { backoff } from '@cairn/runtime';
+import { z } from 'zod';
 import { audit } from '../audit.ts';
 import type { Actor, EngineContext } from '../engine.ts';
 import { submitRun } from '../submit.ts';
@@ -21,16 +23,62 @@ export async function startDelivery(ctx: EngineContext, id: string): Promise<Hoo
   if (row.outcome !== 'accepted') return answerOf(row);
   const { trigger, address } = row;
   const actor: Actor = { name: trigger.owner, projectId: trigger.projectId, tokenId: null, address };
-  const change = await submitRun(ctx, submitRequest.parse(row.request), actor, `trigger:${trigger.id}:${id}`, {
-    kind: 'trigger',
-    trigger: trigger.name,
-    delivery: id,
-  }).then(
+  const origin = { kind: 'trigger' as const, trigger: trigger.name, delivery: id };
+  const refuse = (tx: Transaction) => refuseOlder(tx, row);
+  const change = await submitRun(ctx, submitRequest.parse(row.request), actor, `trigger:${trigger.id}:${id}`, origin, refuse).then(
     ({ runId }): Change => ({ outcome: 'started', runId, request: Prisma.DbNull, notBefore: null }),
-    (error: unknown) => postponed(error, row),
+    (error: unknown) => (error instanceof OlderDelivery ? older(error, row) : postponed(error, row)),
   );
   await ctx.prisma.hookDelivery.updateMany({ where: { id, outcome: 'accepted' }, data: change });
   return answerOf(await ctx.prisma.hookDelivery.findUniqueOrThrow({ where: { id } }));
+}
+
+/** A newer delivery about the same branch, tag or pull request has started a run, or is about to. */
+class OlderDelivery extends Error {
+  readonly newer: DeliveredCommit;
+
+  constructor(newer: DeliveredCommit) {
+    super(`older than ${newer.id}`);
+    this.newer = newer;
+  }
+}
+
+const older = ({ newer }: OlderDelivery, { reason }: { reason: string }): Change => ({
+  outcome: 'ignored',
+  reason: firstOf(
+    `${reason}; started nothing, because the newer commit ${newer.commit.slice(0, 12)} was delivered already (${newer.id})`,
+    1_000,
+  ),
+  request: Prisma.DbNull,
+  notBefore: null,
+});
+
+/** Deliveries of a week about one branch or pull request; older ones count no more. */
+const maxCompared = 1_000;
+const deliveredRow = z.object({
+  id: z.string(),
+  commit: z.string(),
+  happenedAt: z.date().nullable(),
+  before: z.string().nullable(),
+  starts: z.boolean(),
+});
+
+/**
+ * Refuses to start what a newer delivery has replaced. Runs in the transaction that submits the run: of two that are started at once, the one that commits
+ * later sees the other, so a newer commit is never replaced by an older one.
+ *
+ * @throws OlderDelivery
+ */
+async function refuseOlder(tx: Transaction, { id, triggerId, history }: { id: string; triggerId: string; history: string | null }) {
+  if (history === null) return;
+  await tx.$executeRaw`select pg_advisory_xact_lock(hashtextextended(${`history ${triggerId} ${history}`}, 0))`;
+  const rows = await tx.$queryRaw<unknown[]>`
+    select id, source->>'commit' as commit, happened_at as "happenedAt", commit_before as before, outcome in ('accepted', 'started') as starts
+      from hook_delivery where trigger_id = ${triggerId} and history = ${history} and source is not null order by id desc limit ${maxCompared}`;
+  const delivered = z.array(deliveredRow).parse(rows).reverse();
+  const own = delivered.find((one) => one.id === id);
+  const newer = own === undefined ? null : newerDelivery(own, delivered);
+  if (newer !== null) throw new OlderDelivery(newer);
 }
 
 /** What a refused submission means for its delivery. Errors that are not about the submission are the caller's. */
