@@ -30,7 +30,7 @@ import { eachItem, type Requester, type RequestOptions, statusAlone } from './re
 type LedgerInput = Partial<z.output<typeof ledgerQuery>>;
 
 /** Calls about the service itself: fleet, tokens, audit, garbage collection, health. */
-export function serviceCalls({ send }: Requester) {
+export function serviceCalls({ send, open }: Requester) {
   const listAudit = (query: Partial<AuditQuery> = {}, options?: RequestOptions) =>
     send({ method: 'GET', path: ['v1', 'audit'], query, repeatable: true, answer: auditPage }, options);
   const readLedger = (query: LedgerInput = {}, options?: RequestOptions) =>
@@ -84,6 +84,9 @@ export function serviceCalls({ send }: Requester) {
 
     /** GPU time of a period by one property of the attempts, those that held most first. */
     readLedger,
+    /** All lines of it as CSV; the caller must read or cancel the stream. One try. */
+    readLedgerCsv: async (query: Omit<LedgerInput, 'limit' | 'cursor'>, { signal }: { signal: AbortSignal }) =>
+      (await open(['v1', 'ledger.csv'], query, {}, signal)).body ?? new ReadableStream<Uint8Array<ArrayBuffer>>(),
     getRetention: (options?: RequestOptions) =>
       send({ method: 'GET', path: ['v1', 'retention'], repeatable: true, answer: retentionView }, options),
     /** Replaces the policy. Repeating it changes nothing. */

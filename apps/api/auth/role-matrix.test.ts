@@ -96,6 +96,7 @@ const publicRoutes: Record<string, Decision> = {
   'GET /v1/fleet': 'viewer',
   'GET /v1/fleet/work': 'viewer',
   'GET /v1/ledger': 'viewer',
+  'GET /v1/ledger.csv': 'viewer',
   'GET /v1/views': 'viewer',
   'PUT /v1/views/:name': 'viewer',
   'DELETE /v1/views/:name': 'viewer',

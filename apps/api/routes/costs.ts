@@ -1,9 +1,13 @@
+import { once } from 'node:events';
+import { PassThrough } from 'node:stream';
 import { budgetList, budgetRequest, budgetScope, callerActions, ledgerPage, ledgerQuery } from '@cairn/contract';
-import { readBudgets, readLedger } from '@cairn/db';
+import { exportLedger, readBudgets, readLedger } from '@cairn/db';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, problems } from '../http/bare-app.ts';
+import { closedSignal } from '../http/closing.ts';
 import type { ApiDeps } from './api-deps.ts';
+import { ledgerCsv, ledgerCsvTitles } from './ledger-csv.ts';
 
 export function costRoutes(app: App, { prisma, engine }: ApiDeps): void {
   const tags = ['costs'];
@@ -28,6 +32,43 @@ export function costRoutes(app: App, { prisma, engine }: ApiDeps): void {
       },
     },
     (request) => readLedger(prisma, { projectId: callerOf(request).projectId, ...request.query }),
+  );
+
+  app.get(
+    '/v1/ledger.csv',
+    {
+      config: { role: 'viewer', load: 'transfer' },
+      schema: {
+        operationId: 'readLedgerCsv',
+        tags,
+        summary: 'Add up the GPU time of a period, as CSV',
+        description: 'All lines of `GET /v1/ledger`, without the total, as RFC 4180 has it.',
+        querystring: ledgerQuery.omit({ limit: true, cursor: true }),
+        response: { 200: { description: 'The lines.', content: { 'text/csv': { schema: z.any() } } }, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const signal = closedSignal(reply);
+      const csv = new PassThrough();
+      const { promise: hasBegun, resolve: begun } = Promise.withResolvers<void>();
+      const exported = exportLedger(prisma, { projectId: callerOf(request).projectId, ...request.query }, async (rows) => {
+        signal.throwIfAborted();
+        const hasRoom = csv.write(ledgerCsv(rows));
+        begun();
+        // A reader that is too slow holds up the query, which has a time limit.
+        if (!hasRoom) await once(csv, 'drain', { signal });
+      });
+      csv.write(ledgerCsvTitles);
+      void exported.then(
+        () => csv.end(),
+        (error: Error) => csv.destroy(error),
+      );
+      await Promise.race([hasBegun, exported]);
+      return reply
+        .header('content-type', 'text/csv; charset=utf-8')
+        .header('content-disposition', 'attachment; filename="ledger.csv"')
+        .send(csv);
+    },
   );
 
   app.get(

@@ -13,6 +13,7 @@ const benchmarks = /** @type {Record<string, string>} */ ({
   control: 'libs/testing/bench/control.ts',
   extract: 'apps/cli/testing/bench/extract.ts',
   hooks: 'libs/testing/bench/hooks.ts',
+  ledger: 'libs/testing/bench/ledger.ts',
   lists: 'libs/dataset/testing/bench/lists.ts',
   preprocessing: 'libs/testing/bench/preprocessing.ts',
   search: 'libs/retrieval/testing/bench/search.ts',

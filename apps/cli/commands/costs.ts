@@ -5,15 +5,14 @@ import {
   budgetPeriod,
   type LedgerAmounts,
   type LedgerGrouping,
-  type LedgerRow,
   ledgerGrouping,
   ledgerProperty,
-  lossCause,
 } from '@cairn/contract';
 import { InvalidArgumentError, Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
+import { visibleText } from '../output/visible-text.ts';
 import { positiveNumber, wholeNumber } from './options.ts';
 
 type LedgerOptions = {
@@ -107,30 +106,33 @@ async function ledger(
   { by, from, to, owner, run, label, limit, csv }: LedgerOptions,
 ): Promise<undefined> {
   const api = await client();
-  const query = {
+  const asked = {
     by,
-    limit: csv ? 200 : Math.min(limit, 200),
     ...(from === undefined ? {} : { from }),
     ...(to === undefined ? {} : { to }),
     ...(owner === undefined ? {} : { owner }),
     ...(label === undefined ? {} : { label }),
     ...(run === undefined ? {} : { run: (await findRun(api, run, signal)).id }),
   };
-  const most = csv ? Number.POSITIVE_INFINITY : limit;
+  if (csv) {
+    const decoder = new TextDecoder();
+    for await (const part of await api.readLedgerCsv(asked, { signal })) {
+      const text = decoder.decode(part, { stream: true });
+      cli.stdout.write(cli.stdout.isTTY === true ? visibleText(text) : text);
+    }
+    return undefined;
+  }
+  const query = { ...asked, limit: Math.min(limit, 200) };
   const first = await api.readLedger(query, { signal });
   const items = [...first.items];
   let { nextCursor } = first;
-  while (nextCursor !== null && items.length < most) {
+  while (nextCursor !== null && items.length < limit) {
     const page = await api.readLedger({ ...query, cursor: nextCursor }, { signal });
     items.push(...page.items);
     nextCursor = page.nextCursor;
   }
-  const shown = items.slice(0, most);
+  const shown = items.slice(0, limit);
   const hasMore = nextCursor !== null || items.length > shown.length;
-  if (csv) {
-    cli.stdout.write(csvOf(csvTitles, shown.map(csvRow)));
-    return undefined;
-  }
   ui.json({ ...first, items: shown, nextCursor: null, hasMore });
   const rows = [...shown.map(rowOf), rowOf({ ...first.total, name: 'total' })];
   ui.line(ui.style.dim(`${minuteOf(first.from)} to ${minuteOf(first.to)} UTC, in GPU-hours`));
@@ -158,15 +160,6 @@ const hours = (gpuSeconds: number): string => (gpuSeconds === 0 ? '' : gpuSecond
 const money = (amount: number | null): string => (amount === null ? '' : amount.toFixed(2));
 const minuteOf = (time: string): string => time.slice(0, 16).replace('T', ' ');
 
-const csvTitles = ['key', 'name', 'run', ...amountKeys, ...lossCause.options.map((cause) => `lost_${cause}`), 'cost', 'saved_cost'];
-
-const csvRow = ({ key, name, runId, lostBy, cost, savedCost, ...amounts }: LedgerRow): (string | number | null)[] => [
-  ...[key, name, runId],
-  ...amountKeys.map((part) => amounts[part]),
-  ...lossCause.options.map((cause) => lostBy[cause]),
-  ...[cost, savedCost],
-];
-
 function grouping(text: string): LedgerGrouping {
   const parsed = ledgerGrouping.safeParse(text);
   if (parsed.success) return parsed.data;
@@ -179,19 +172,4 @@ function timeInUtc(text: string): string {
   if (Number.isNaN(Date.parse(time)) || !/T.*(Z|[+-]\d{2}:\d{2})$/.test(time))
     throw new InvalidArgumentError('It must be a date such as 2027-01-31, or a time such as 2027-01-31T09:00:00Z.');
   return time;
-}
-
-/**
- * A table as RFC 4180 has it: lines end with CRLF, and a cell with a comma, a quote or a line break is quoted. A text that a spreadsheet
- * would run as a formula begins with an apostrophe; numbers stay numbers.
- */
-function csvOf(titles: readonly string[], rows: readonly (readonly (string | number | null)[])[]): string {
-  return [titles, ...rows].map((cells) => `${cells.map(cellOf).join(',')}\r\n`).join('');
-}
-
-function cellOf(value: string | number | null): string {
-  if (value === null) return '';
-  if (typeof value === 'number') return String(value);
-  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

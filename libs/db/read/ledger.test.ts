@@ -1,7 +1,7 @@
 import { type AttemptState, attemptState, type LedgerGrouping, ledgerProperty, lossCause } from '@cairn/contract';
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { readLedger } from './ledger.ts';
+import { exportLedger, readLedger } from './ledger.ts';
 import { createRows, openTestDatabase } from './testing/rows.ts';
 
 const { prisma } = await openTestDatabase();
@@ -118,6 +118,40 @@ test('by every grouping and in every period, the sums are the times of the attem
     }),
     { numRuns: 6 },
   );
+});
+
+test('an export has the rows of all pages in their order, a thousand at a time, and stops when its reader does', async () => {
+  const { id: runId } = await rows.addRun({ owner: 'ada' });
+  const { id: stepId } = await rows.addStep(runId, { name: 'train' });
+  await prisma.$executeRaw`
+    insert into attempt (id, run_id, step_id, ordinal, step_generation, state, pool, slots, created_at, started_at, ended_at)
+    select 'att_' || lpad(n::text, 26, '0'), ${runId}, ${stepId}, n, 1, 'succeeded', 'a100', 1, ${at(0)}, ${at(0)}, ${at(0)}::timestamptz + n % 7 * interval '1 s'
+      from generate_series(1, 2300) n`;
+  const args = { projectId: 'default', by: 'attempt' as const };
+  const pages = [];
+  for (let cursor: string | undefined; ; ) {
+    const page = await readLedger(prisma, { ...args, limit: 1_000, cursor }, new Date(epoch + now));
+    pages.push(page.items);
+    if (page.nextCursor === null) break;
+    cursor = page.nextCursor;
+  }
+  const parts: number[] = [];
+  const exported: unknown[] = [];
+  await exportLedger(
+    prisma,
+    args,
+    async (some) => {
+      parts.push(some.length);
+      exported.push(...some);
+    },
+    new Date(epoch + now),
+  );
+  expect(parts).toEqual([1_000, 1_000, 300]);
+  expect(exported).toEqual(pages.flat());
+  const gone = exportLedger(prisma, args, () => Promise.reject(new Error('the reader left')), new Date(epoch + now));
+  await expect(gone).rejects.toThrow('the reader left');
+  const backwards = { ...args, from: '2026-02-01T00:00:00Z', to: '2026-01-01T00:00:00Z' };
+  await expect(exportLedger(prisma, backwards, async () => undefined)).rejects.toMatchObject({ code: 'invalid_request' });
 });
 
 test('work is useful until it is stored, the rest is lost by its cause, and time without a program is idle; the price is that of the end', async () => {

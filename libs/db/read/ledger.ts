@@ -8,6 +8,7 @@ import {
   type LedgerGrouping,
   type LedgerPage,
   type LedgerProperty,
+  type LedgerRow,
   type LossCause,
   labelOfGrouping,
   labelsOf,
@@ -17,11 +18,11 @@ import {
 } from '@cairn/contract';
 import { z } from 'zod';
 import { listOfStates, liveAttempts, type Transaction } from '../client.ts';
-import { Prisma } from '../generated/client.ts';
+import { Prisma, type PrismaClient } from '../generated/client.ts';
 import { isoTime, readColumn, readRows } from './columns.ts';
 import { decodeCursor, encodeCursor, keyText, type PageArgs } from './page-cursor.ts';
 
-type LedgerArgs = PageArgs & {
+type LedgerQuery = {
   projectId: string;
   by: LedgerGrouping;
   from?: string | undefined;
@@ -31,6 +32,7 @@ type LedgerArgs = PageArgs & {
   /** `key=value`. */
   label?: string | undefined;
 };
+type LedgerArgs = LedgerQuery & PageArgs;
 
 const nothing = Prisma.sql`''`;
 
@@ -101,28 +103,95 @@ const within = (first: Prisma.Sql, last: Prisma.Sql, from: Date, to: Date): Pris
  *
  * @throws CairnError `invalid_request` when the period ends before it begins
  */
-export async function readLedger(
-  db: Transaction,
-  { projectId, by, limit, owner, run, label, ...given }: LedgerArgs,
-  now = new Date(),
-): Promise<LedgerPage> {
-  const after = decodeCursor(given.cursor, cursorKey);
+export async function readLedger(prisma: PrismaClient, { limit, cursor, ...query }: LedgerArgs, now = new Date()): Promise<LedgerPage> {
+  const after = decodeCursor(cursor, cursorKey);
   const asOf = after === null ? now : after[0];
+  const { from, to } = periodOf(query, asOf);
+  const position =
+    after === null ? Prisma.empty : Prisma.sql`and (held < ${after[1]}::bigint or (held = ${after[1]}::bigint and key > ${after[2]}))`;
+  const rows = readRows(
+    ledgerRows,
+    await withoutJit(
+      prisma,
+      (tx) => tx.$queryRaw`
+        ${addedUp(query, { from, to, asOf })},
+        shown as (select false as "isTotal", added.* from added where true ${position} order by held desc, key limit ${limit + 1})
+        select "isTotal", ${columns} from (select true as "isTotal", ${totalColumns} from added union all select * from shown) found
+         order by "isTotal" desc, found.held desc, key`,
+    ),
+  );
+  const items = rows.filter((row) => !row.isTotal);
+  const shown = items.slice(0, limit);
+  const last = shown.at(-1);
+  const [total = emptyAmounts] = rows.filter((row) => row.isTotal).map(amountsOf);
+  return {
+    by: query.by,
+    from: isoTime(from),
+    to: isoTime(to),
+    asOf: isoTime(asOf),
+    total,
+    items: shown.map((row) => ledgerRowOf(row, query.by)),
+    nextCursor: items.length > limit && last !== undefined ? encodeCursor([isoTime(asOf), last.held, last.key]) : null,
+  };
+}
+
+const exportedTogether = 1_000;
+const exportTimeoutMs = 5 * 60_000;
+
+/**
+ * All rows of {@link readLedger} in its order, a thousand at a time, from one query: `onRows` is awaited.
+ *
+ * @throws CairnError as {@link readLedger}; what `onRows` throws
+ */
+export async function exportLedger(
+  prisma: PrismaClient,
+  query: LedgerQuery,
+  onRows: (rows: LedgerRow[]) => Promise<void>,
+  now = new Date(),
+): Promise<void> {
+  const period = periodOf(query, now);
+  await withoutJit(
+    prisma,
+    async (tx) => {
+      await tx.$executeRaw`
+        declare ledger_row no scroll cursor for ${addedUp(query, { ...period, asOf: now })}
+        select false as "isTotal", ${columns} from added order by added.held desc, key`;
+      for (;;) {
+        const rows = readRows(ledgerRows, await tx.$queryRaw`fetch ${Prisma.raw(String(exportedTogether))} from ledger_row`);
+        await onRows(rows.map((row) => ledgerRowOf(row, query.by)));
+        if (rows.length < exportedTogether) return;
+      }
+    },
+    exportTimeoutMs,
+  );
+}
+
+/** In a transaction without PostgreSQL's compiler, which takes a quarter of a second for such a query and saves less. */
+function withoutJit<T>(prisma: PrismaClient, work: (tx: Transaction) => Promise<T>, timeoutMs = 30_000): Promise<T> {
+  const inside = async (tx: Transaction): Promise<T> => {
+    await tx.$executeRaw`set local jit = off`;
+    return work(tx);
+  };
+  return prisma.$transaction(inside, { timeout: timeoutMs, maxWait: 10_000 });
+}
+
+function periodOf(given: Pick<LedgerQuery, 'from' | 'to'>, asOf: Date): { from: Date; to: Date } {
   const from = new Date(given.from ?? Date.UTC(asOf.getUTCFullYear(), asOf.getUTCMonth()));
   const to = new Date(given.to ?? asOf);
   if (to < from) throw new CairnError('invalid_request', `the period ends at ${isoTime(to)}, before it begins at ${isoTime(from)}`);
+  return { from, to };
+}
+
+/** The tables of a query: `added` has a row for each key, and one for the total. */
+function addedUp({ projectId, by, owner, run, label }: LedgerQuery, { from, to, asOf }: { from: Date; to: Date; asOf: Date }): Prisma.Sql {
   // Nothing is known of the time after the first page.
   const until = to < asOf ? to : asOf;
   const group = groupingOf(by);
   const ofRuns = Prisma.sql`r.project_id = ${projectId}
     ${owner === undefined ? Prisma.empty : Prisma.sql`and r.owner = ${owner}`} ${run === undefined ? Prisma.empty : Prisma.sql`and r.id = ${run}`}
     ${label === undefined ? Prisma.empty : Prisma.sql`and r.labels @> ${JSON.stringify(labelsOf([label]))}::jsonb`}`;
-  const position =
-    after === null ? Prisma.empty : Prisma.sql`and (held < ${after[1]}::bigint or (held = ${after[1]}::bigint and key > ${after[2]}))`;
   const stretch = (first: Prisma.Sql, last: Prisma.Sql) => within(first, last, from, until);
-  const rows = readRows(
-    ledgerRows,
-    await db.$queryRaw`
+  return Prisma.sql`
     with time as (
       select ${group.attempt} as key, ${group.name} as name, ${group.run} as "runId", loss, a.ended_at is null as live,
              coalesce(a.gpu_hour_price, case when a.ended_at is null then p.gpu_hour_price end) as price,
@@ -145,43 +214,44 @@ export async function readLedger(
         from step s join run r on r.id = s.run_id
        where s.saved_gpu_ms is not null and s.finished_at >= ${from} and s.finished_at < ${until} and ${ofRuns}
     ), added as (
-      select grouping(key) = 1 as "isTotal", coalesce(key, '') as key, max(name) as name, max("runId") as "runId",
-             coalesce(sum(held), 0)::bigint as held, coalesce(sum(useful), 0)::float8 as useful,
-             coalesce(sum(unkept) filter (where live), 0)::float8 as running,
-             coalesce(sum(unkept) filter (where not live), 0)::float8 as lost,
-             jsonb_build_object(${Prisma.join(
-               lossCause.options.map(
-                 (cause) =>
-                   Prisma.sql`${Prisma.raw(`'${cause}'`)}, coalesce(sum(unkept) filter (where not live and loss = ${Prisma.raw(`'${cause}'`)}), 0)`,
-               ),
-             )}) as "lostBy",
-             coalesce(sum(idle), 0)::float8 as idle, coalesce(sum(queued), 0)::float8 as queued, coalesce(sum(saved), 0)::float8 as saved,
+      select key, max(name collate "C") as name, max("runId" collate "C") as "runId", sum(held)::bigint as held, sum(useful)::float8 as useful,
+             coalesce(sum(unkept) filter (where live), 0)::float8 as running, coalesce(sum(unkept) filter (where not live), 0)::float8 as lost,
+             ${causesLost}, sum(idle)::float8 as idle, sum(queued)::float8 as queued, sum(saved)::float8 as saved,
              sum(held * price / 3600000) as cost, sum("savedCost") as "savedCost"
-        from time group by grouping sets ((key), ())
-    )
-    select "isTotal", key, name, "runId", held::float8 as held, useful, running, lost, "lostBy", idle, queued, saved, cost, "savedCost"
-      from added where "isTotal" or (true ${position})
-     order by "isTotal" desc, added.held desc, key limit ${limit + 2}`,
-  );
-  const items = rows.filter((row) => !row.isTotal);
-  const shown = items.slice(0, limit);
-  const last = shown.at(-1);
-  const [total = emptyAmounts] = rows.filter((row) => row.isTotal).map(amountsOf);
-  return {
-    by,
-    from: isoTime(from),
-    to: isoTime(to),
-    asOf: isoTime(asOf),
-    total,
-    items: shown.map((row) => ({
-      key: row.key,
-      name: row.key === '' ? unnamedOf(by) : (row.name ?? row.key),
-      runId: row.runId,
-      ...amountsOf(row),
-    })),
-    nextCursor: items.length > limit && last !== undefined ? encodeCursor([isoTime(asOf), last.held, last.key]) : null,
-  };
+        from time group by key
+    )`;
 }
+
+const lostTo = (cause: LossCause): string => `"lost_${cause}"`;
+const eachCause = (text: (cause: LossCause) => string): string => lossCause.options.map(text).join(', ');
+const causesLost = Prisma.raw(
+  eachCause((cause) => `coalesce(sum(unkept) filter (where not live and loss = '${cause}'), 0)::float8 as ${lostTo(cause)}`),
+);
+/** The row of the total, with the columns of `added`: from these rows, because adding up everything twice takes twice as long. */
+const totalColumns = Prisma.raw(
+  `'' as key, null as name, null as "runId", coalesce(sum(held), 0)::bigint as held, ${[
+    'useful',
+    'running',
+    'lost',
+    ...lossCause.options.map(lostTo),
+    'idle',
+    'queued',
+    'saved',
+  ]
+    .map((column) => `coalesce(sum(${column}), 0) as ${column}`)
+    .join(', ')}, sum(cost) as cost, sum("savedCost") as "savedCost"`,
+);
+const columns = Prisma.raw(
+  `key, name, "runId", held::float8 as held, useful, running, lost, jsonb_build_object(${eachCause((cause) => `'${cause}', ${lostTo(cause)}`)}) as "lostBy",
+   idle, queued, saved, cost, "savedCost"`,
+);
+
+const ledgerRowOf = (row: z.infer<typeof ledgerRows>, by: LedgerGrouping): LedgerRow => ({
+  key: row.key,
+  name: row.key === '' ? unnamedOf(by) : (row.name ?? row.key),
+  runId: row.runId,
+  ...amountsOf(row),
+});
 
 const seconds = (ms: number): number => ms / 1000;
 

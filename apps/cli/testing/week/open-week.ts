@@ -127,7 +127,7 @@ export async function openWeek() {
     runTestCli(args, { url, env: { CAIRN_TOKEN: token, ...env }, now: new Date() });
 
   return {
-    ...{ harness, prisma, client, url, github, receiver, folder, recipe: service.recipe },
+    ...{ harness, prisma, client, url, token, github, receiver, folder, recipe: service.recipe },
     ...playedMachines(harness, service.store),
     ...{ killed, addImages, deliver, passPauses, reported, cairn, setClock },
     restartController: async (): Promise<void> => {
