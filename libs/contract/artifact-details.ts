@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { featureOrigin } from './feature-files.ts';
 import { labelSizes, listSample } from './list-contents.ts';
 import { sha256Hex, wholeNumber } from './names.ts';
+import { continent } from './query-groups.ts';
 import { rerankSettings } from './rerank-settings.ts';
-import { bootstrapSettings, continent, continentScore, mapIntervals } from './scores.ts';
+import { bootstrapSettings, continentScore, mapIntervals } from './scores.ts';
 import { exportSettings, preprocessing } from './settings.ts';
 import type { ArtifactKind } from './states.ts';
 

@@ -1,15 +1,11 @@
 import { z } from 'zod';
 import { CairnError } from './errors.ts';
 import { aliasName, evaluationReference, idOf, modelReferencePattern, timestamp, wholeNumber } from './names.ts';
-import type { QueryScore } from './scores.ts';
+import { type Continent, type MetricRank, metricRanks, type scoredUsage } from './query-groups.ts';
 import { type RunState, runVerdict } from './states.ts';
 import { writtenText } from './text.ts';
 
 // Quality gates: what a model must reach, and what was decided about it. Averages and shares are from 0 to 1.
-
-/** The ranks at which CMC, precision and recall are given. */
-export const metricRanks = [1, 5, 10, 20, 100] as const;
-export type MetricRank = `${(typeof metricRanks)[number]}`;
 
 /** What a gate can judge: means over queries. mAP@100 by Kaggle's formula and by eval_cbir's, and what eval_cbir gives at its ranks. */
 export type GateScore = 'mAP@100' | 'mAP@100.reference' | `${'CMC' | 'precision' | 'recall'}@${MetricRank}`;
@@ -26,7 +22,7 @@ export const gateParts = {
   oceania: { continent: 'Oceania' },
   other: { continent: 'OTHER' },
   'south-america': { continent: 'South America' },
-} as const satisfies Record<string, Partial<Pick<QueryScore, 'usage' | 'continent'>>>;
+} as const satisfies Record<string, { usage: z.infer<typeof scoredUsage> } | { continent: Continent }>;
 export type GatePart = keyof typeof gateParts;
 
 /** A gate as people write it, such as `mAP@100 >= production - 0.2 points`. */

@@ -18,6 +18,7 @@ export * from './logs.ts';
 export * from './names.ts';
 export * from './origin.ts';
 export * from './outgoing-deliveries.ts';
+export * from './query-groups.ts';
 export * from './recipe.ts';
 export * from './rerank-settings.ts';
 export * from './rest.ts';

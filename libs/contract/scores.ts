@@ -1,19 +1,12 @@
 import { z } from 'zod';
 import { imageId } from './catalogue.ts';
 import { evaluationReference, idOf, largestInt4, timestamp, wholeNumber } from './names.ts';
+import { continent, scoredUsage } from './query-groups.ts';
 import { anyOf, page, pageQuery } from './rest.ts';
 import { artifactKind, stepKind } from './states.ts';
 import { writtenText } from './text.ts';
 
 // Scores of queries, and comparisons of two evaluations. Averages and shares are from 0 to 1.
-
-/** Public and Private queries are scored; their means are also given apart. */
-export const scoredUsage = z.enum(['Public', 'Private']);
-
-/** The continents of lists. OTHER has the landmarks of unknown countries. */
-export const continents = ['Africa', 'Antarctica', 'Asia', 'Europe', 'North America', 'Oceania', 'OTHER', 'South America'] as const;
-export const continent = z.enum(continents);
-export type Continent = z.infer<typeof continent>;
 
 /** The score of one query: a row of `per_query.parquet`, the same on the wire. */
 export const queryScore = z.object({

@@ -64,6 +64,7 @@ test('the document is OpenAPI 3.1 with every call of the contract', () => {
     'GET /v1/fleet/work',
     'GET /v1/gate',
     'GET /v1/ledger',
+    'GET /v1/ledger.csv',
     'GET /v1/me',
     'GET /v1/models',
     'GET /v1/models/{name}',

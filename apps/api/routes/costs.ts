@@ -50,6 +50,8 @@ export function costRoutes(app: App, { prisma, engine }: ApiDeps): void {
     async (request, reply) => {
       const signal = closedSignal(reply);
       const csv = new PassThrough();
+      // It may fail before anything reads it; what is sent by then is cut off, so no reader takes it for the whole.
+      csv.on('error', () => undefined);
       const { promise: hasBegun, resolve: begun } = Promise.withResolvers<void>();
       const exported = exportLedger(prisma, { projectId: callerOf(request).projectId, ...request.query }, async (rows) => {
         signal.throwIfAborted();
