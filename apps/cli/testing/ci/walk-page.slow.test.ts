@@ -66,31 +66,37 @@ async function commands(): Promise<string[]> {
   return found.map(([, block, inline]) => block ?? inline ?? '');
 }
 
-async function bash(command: string): Promise<string> {
-  const { stdout, stderr } = await run('bash', ['-euo', 'pipefail', '-c', command], { cwd: repository, env, timeout: 240_000 });
-  return stdout + stderr;
+/** Runs a command of the page as a reader's shell does: its stdout, and all that the reader sees. */
+async function bash(command: string): Promise<{ stdout: string; seen: string }> {
+  const { stdout, stderr } = await run('bash', ['--noprofile', '--norc', '-eo', 'pipefail', '-c', command], {
+    cwd: repository,
+    env,
+    timeout: 240_000,
+  });
+  return { stdout, seen: stdout + stderr };
 }
 
 test('every command of the page does what the page says', async () => {
-  const replaced: [string | RegExp, string][] = [
+  const replaced: [string, string][] = [
     ['recipe show NAME > recipe.yaml', 'recipe show mini > shown.yaml'],
     ['https://hooks.example.org/cairn', `${receiver.url}/hook`],
     ['OWNER/REPOSITORY', 'example/landmarks'],
   ];
-  let secret = '';
-  /** What a reader does, or has, before a command. */
+  /** What a reader has, or has done, before a command. */
   const before: [RegExp, () => Promise<unknown>][] = [
+    [/--if-version 7/, () => client.setAlias('landmark', 'production', { version: 7, reason: 'as the page has it' })],
     // The page shows two ways to add the same trigger, and the same code host.
     [/^secret=/, () => client.removeTrigger('landmark')],
     [/codehost add .* --app/, () => client.removeCodeHost('hub')],
   ];
+  let secret = '';
   const walked: string[] = [];
   for (const written of await commands()) {
     let command = replaced.reduce((text, [from, to]) => text.replaceAll(from, to), written);
     for (const [pattern, act] of before) if (pattern.test(command)) await act();
     // The shell of a reader keeps the variable between the two commands.
-    if (command.startsWith('gh ')) command = `secret=${secret}\n${command}`;
     if (command.startsWith('secret=')) command = `${command}\necho "$secret"`;
+    if (command.startsWith('gh ')) command = `secret=${secret}\n${command}`;
     if (command.includes('webhook resend chat')) {
       const { id } = await prisma.delivery.findFirstOrThrow({ where: { event: 'webhook.test' } });
       command = command.replace('1234', String(id));
@@ -101,9 +107,40 @@ test('every command of the page does what the page says', async () => {
       const { id } = await waitFor(find, { timeoutMs: 120_000, message: 'the run of the job' });
       await playRun(id, scores(0.05));
     }
-    const output = await doing;
-    if (command.startsWith('secret=')) secret = output.trim().split('\n').at(-1) ?? '';
-    walked.push(`${written.split(/ (?=-|>)|"|\\/)[0]?.trim()}: ${output.trim().split('\n').at(-1)}`);
+    const { stdout, seen } = await doing;
+    if (written.startsWith('secret=')) secret = stdout.trim();
+    walked.push(seen);
   }
-  expect(walked).toEqual([]);
+  expect(walked).toEqual(
+    [
+      /^cairn_\S+\nToken ci \(submitter, tok_/,
+      /landmark@production names version 7\./,
+      /^$/,
+      /mAP@100 is 44\.58 %, \+0\.00 points/,
+      /Gate passed[\s\S]*landmark@production now names version 9[\s\S]*Comment written to comment\.md/,
+      /landmark@production names version 8\./,
+      /landmark@production names version 7 again\./,
+      /^whsec_\S+\nTrigger landmark\./,
+      /^whsec_\S+\nTrigger landmark\./,
+      /^$/,
+      /Code host hub gets reports about runs of org\/\*\./,
+      /Code host hub gets reports about runs of org\/\*\./,
+      /^whsec_\S+\nWebhook chat gets run\.ended, gate\.judged, alias\.moved\./,
+      /delivered: HTTP 204/,
+      /^None\./,
+      /is sent again\./,
+      /^whsec_\S+\n/,
+    ].map((pattern) => expect.stringMatching(pattern)),
+  );
+  expect(await readFile(join(repository, 'shown.yaml'), 'utf8')).toContain('stages:');
+  expect(await readFile(join(repository, 'comment.md'), 'utf8')).toContain(': gate passed');
+  expect(await readFile(join(repository, 'outputs.env'), 'utf8')).toContain('CAIRN_VERDICT=passed');
+  // GitHub's webhook has what the page gives it, so that a push of the repository starts a run.
+  const asked = await readFile(join(week.folder, 'gh.txt'), 'utf8');
+  expect(asked).toContain(`config[secret]=${secret}\n`);
+  expect(asked).toMatch(/^config\[url\]=https:\/\/cairn\.example\.com\/v1\/hooks\/landmark$/m);
+  const pushed = { ref: 'refs/heads/main', before: '0'.repeat(40), after: commit, head_commit: { id: commit }, commits: [] };
+  const body = { ...pushed, repository: { full_name: 'example/landmarks' } };
+  const trigger = { path: '/v1/hooks/landmark', secret };
+  expect(await week.deliver(trigger, { event: 'push', id: 'walked', body })).toMatchObject({ outcome: 'started' });
 }, 900_000);
