@@ -15,7 +15,7 @@ export type SearchedQuery = { id: string; truths: readonly string[]; found: read
 
 /**
  * Gives the played steps `prepare`, `search` and `evaluate` of a run real files: the lists of these images, what the search found, and its
- * scores. An image has the label of its place in `gallery`, ten to a label.
+ * scores. An image has the label of its place in `gallery`, ten to a label; every second query is in Asia.
  */
 export async function storeSearchResults(
   { prisma, store }: { prisma: PrismaClient; store: ObjectStore },
@@ -31,8 +31,8 @@ export async function storeSearchResults(
   const list = async (name: string, split: 'index' | 'test' | 'train', ids: readonly string[]): Promise<void> =>
     parquet.write({
       path: await path(name),
-      columns: { image_id: 'text', path: 'text', label: 'integer', image_number: 'integer' },
-      rows: ids.map((id, at) => [id, imagePath(split, id), Math.floor(at / 10), at]),
+      columns: { image_id: 'text', path: 'text', label: 'integer', image_number: 'integer', continent: 'text' },
+      rows: ids.map((id, at) => [id, imagePath(split, id), Math.floor(at / 10), at, at % 2 === 0 ? 'Asia' : null]),
     });
   const keep = async (step: string, names: readonly string[], details?: object): Promise<void> => {
     const { artifact } = await prisma.step.findUniqueOrThrow({ where: { runId_name: { runId, name: step } }, include: { artifact: true } });
