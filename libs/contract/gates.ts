@@ -112,7 +112,9 @@ export const runGate = gateRequest.extend({
   evaluateBaseline: z
     .boolean()
     .default(false)
-    .describe('Where the baseline was evaluated on other images or queries, or searched otherwise: evaluates it as the run was first, by a run of its own.'),
+    .describe(
+      'Where the baseline was evaluated on other images or queries, or searched otherwise: evaluates it as the run was first, by a run of its own.',
+    ),
 });
 export type RunGate = z.infer<typeof runGate>;
 

@@ -335,15 +335,24 @@ test('a gate compares only what was searched in the same way, and says what was 
     await prisma.step.update({ where: { id: stepId }, data: { state: 'succeeded', artifactId: id } });
   };
   let version = 0;
-  const searched = async (
-    name: string,
-    { rerank, preprocessing = 'cairn' }: { rerank?: Partial<RerankSettings>; preprocessing?: string },
-  ) => {
+  type Search = { rerank?: Partial<RerankSettings>; preprocessing?: string; references?: string };
+  const searched = async (name: string, { rerank, preprocessing = 'cairn', references }: Search) => {
     const { runId, stepId, id } = await addRun(name, { queries: before });
     const settings = rerank === undefined ? {} : { rerank: { ...defaultRerank, ...rerank } };
     await artifact('neighbours', 'search', runId, { queries: count, index: 'art', topK: 100, ...settings });
     for (const list of ['index', 'query'])
       await artifact('features', `extract_${list}`, runId, { list, rows: 9, rejected: 0, shards: 1, model: 'a', preprocessing });
+    if (references !== undefined) {
+      // The list of queries stands in for references, of which each version of the list has another digest.
+      const { id: searchId, needs } = await harness.step(runId, 'search');
+      const roles = [
+        { role: 'references.M', step: 'extract_query' },
+        { role: 'lists', step: 'prepare' },
+      ];
+      await prisma.step.update({ where: { id: searchId }, data: { needs: [...(needs as object[]), ...roles] } });
+      const sha256 = references.repeat(64);
+      await artifact('lists', 'prepare', runId, { lists: { query: { rows: 9, distinct: 9, classes: 2, sha256 } } });
+    }
     version += 1;
     const owned = { projectId: 'default', owner: 'ada', runId, stepId, metrics: {}, artifacts: { evaluation: id } };
     await prisma.model.create({ data: { id: newId('model'), ...owned, name: 'searched', version } });
@@ -352,7 +361,10 @@ test('a gate compares only what was searched in the same way, and says what was 
   await searched('constants', { rerank: { alpha: 0.5 } });
   await searched('mutual', { rerank: { mode: 'k_reciprocal', k1: 20 } });
   await searched('resized', { preprocessing: 'reference' });
-  const ask = async (of: string) => (await get('/v1/gate', { of, gate: 'mAP@100 >= searched@1', by: 'mean' })).json;
+  await searched('voted', { rerank: { mode: 'before_merge' }, references: 'a' });
+  await searched('voted-again', { rerank: { mode: 'before_merge' }, references: 'a' });
+  await searched('voted-by-others', { rerank: { mode: 'before_merge' }, references: 'b' });
+  const ask = async (of: string, baseline = 1) => (await get('/v1/gate', { of, gate: `mAP@100 >= searched@${baseline}`, by: 'mean' })).json;
   // A constant that the mode does not use changes nothing.
   expect(await ask('constants')).toMatchObject({ verdict: 'passed' });
   expect(await ask('mutual')).toMatchObject({
@@ -360,6 +372,8 @@ test('a gate compares only what was searched in the same way, and says what was 
     detail: 'searched@1 and mutual/evaluate cannot be compared: they were searched in different ways: rerank.mode was off and k_reciprocal',
     details: { baseline: { model: 'searched', version: 1 }, remedy: expect.stringContaining('--evaluate-baseline does it') },
   });
+  expect(await ask('voted-again', 5)).toMatchObject({ verdict: 'passed' });
+  expect((await ask('voted-by-others', 5)).detail).toMatch(/: references was query a{16} and query b{16}$/);
   const resized = await ask('resized');
   expect(resized).toMatchObject({ code: 'not_comparable', detail: expect.stringMatching(/: preprocessing was cairn and reference$/) });
   // Evaluating the baseline again would not change how its model is given images.

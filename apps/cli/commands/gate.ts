@@ -29,7 +29,10 @@ export function withGate(command: Command): Command {
         `exits with 0 or ${exitCodes.gateFailed.code} if the gate cannot decide (default: ${exitCodes.inconclusive.code})`,
       ).choices(['pass', 'fail']),
     )
-    .option('--evaluate-baseline', 'if the baseline was evaluated on other images, or searched otherwise: evaluates it as the run was first, by a run');
+    .option(
+      '--evaluate-baseline',
+      'if the baseline was evaluated on other images, or searched otherwise: evaluates it as the run was first, by a run',
+    );
 }
 
 /** The options of a submission with a gate. */

@@ -228,18 +228,10 @@ const causesLost = Prisma.raw(
   eachCause((cause) => `coalesce(sum(unkept) filter (where not live and loss = '${cause}'), 0)::float8 as ${lostTo(cause)}`),
 );
 /** The row of the total, with the columns of `added`: from these rows, because adding up everything twice takes twice as long. */
+const added = ['useful', 'running', 'lost', ...lossCause.options.map(lostTo), 'idle', 'queued', 'saved'];
 const totalColumns = Prisma.raw(
-  `'' as key, null as name, null as "runId", coalesce(sum(held), 0)::bigint as held, ${[
-    'useful',
-    'running',
-    'lost',
-    ...lossCause.options.map(lostTo),
-    'idle',
-    'queued',
-    'saved',
-  ]
-    .map((column) => `coalesce(sum(${column}), 0) as ${column}`)
-    .join(', ')}, sum(cost) as cost, sum("savedCost") as "savedCost"`,
+  `'' as key, null as name, null as "runId", coalesce(sum(held), 0)::bigint as held,
+   ${added.map((column) => `coalesce(sum(${column}), 0) as ${column}`).join(', ')}, sum(cost) as cost, sum("savedCost") as "savedCost"`,
 );
 const columns = Prisma.raw(
   `key, name, "runId", held::float8 as held, useful, running, lost, jsonb_build_object(${eachCause((cause) => `'${cause}', ${lostTo(cause)}`)}) as "lostBy",

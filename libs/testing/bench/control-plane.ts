@@ -111,7 +111,7 @@ export async function startControlPlane(backend: Backend, taskSlots: number) {
     /** Processor seconds that each program has used so far. */
     cpuSeconds: async (): Promise<Record<string, number>> => ({
       api: await familySeconds(api.pid ?? 0),
-      controller: await familySeconds(controller.pid ?? 0),
+      ...(controller.signalCode === null && controller.exitCode === null ? { controller: await familySeconds(controller.pid ?? 0) } : {}),
       PostgreSQL: await familySeconds(postgres.pid()),
       ...(redis === null ? {} : { Valkey: await familySeconds(redis.pid()) }),
     }),

@@ -51,19 +51,22 @@ async function fill(prisma: PrismaClient): Promise<void> {
   await insert('analyze run, step, attempt');
 }
 
-async function measure({ prisma, client }: ControlPlane): Promise<void> {
+async function measure({ prisma, client, cpuSeconds }: ControlPlane): Promise<void> {
   const month = { from: new Date(Date.now() - 30 * 86_400_000).toISOString() };
   const periods = { 'a month': month, ...(months > 1 ? { [`${months} months`]: { from: new Date(0).toISOString() } } : {}) };
   console.log(`${await prisma.attempt.count()} attempts of ${await prisma.run.count()} runs over ${months * 30} days`);
   for (const [period, query] of Object.entries(periods)) {
     for (const by of ['owner', 'run', 'step', 'attempt', 'pool', 'cause', 'label:team'] satisfies LedgerGrouping[]) {
       const times: number[] = [];
+      const { PostgreSQL: before = 0 } = await cpuSeconds();
       for (let turn = 0; turn < 5; turn += 1) {
         const begin = performance.now();
         await client.readLedger({ ...query, by, limit: 50 });
         times.push(performance.now() - begin);
       }
-      console.log(`ledger of ${period} by ${by}: ${show(times, 0.5)}, the slowest of five ${show(times, 1)}`);
+      const { PostgreSQL: after = 0 } = await cpuSeconds();
+      const cpu = `${((after - before) / times.length).toFixed(2)} s of processor time in PostgreSQL`;
+      console.log(`ledger of ${period} by ${by}: ${show(times, 0.5)}, the slowest of five ${show(times, 1)}; ${cpu}`);
     }
   }
   const begin = performance.now();
