@@ -15,6 +15,7 @@ export const tokenView = z.object({
   expiresAt: timestamp.nullable(),
   lastUsedAt: timestamp.nullable(),
 });
+export type TokenView = z.infer<typeof tokenView>;
 /** The secret is shown once, when the token is created. */
 export const tokenCreated = tokenView.extend({ secret: z.string() });
 export const tokenList = z.object({ items: z.array(tokenView) });

@@ -43,6 +43,7 @@ export const outgoingDeliveryView = z.object({
 });
 export type OutgoingDeliveryView = z.infer<typeof outgoingDeliveryView>;
 export const outgoingDeliveryPage = page(outgoingDeliveryView);
+export type OutgoingDeliveryPage = z.infer<typeof outgoingDeliveryPage>;
 export const outgoingDeliveryListQuery = pageQuery.extend({ state: outgoingDeliveryState.optional() });
 export const outgoingDeliveryId = z.string().regex(/^[0-9]{1,18}$/, 'the number of a delivery');
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { idOf, modelReferencePattern, safeName } from './names.ts';
+import { operational } from './setting-marks.ts';
 import {
   ensembleSearchSettings,
   evaluateSettings,
@@ -28,14 +29,15 @@ export const modelReference = z
   .string()
   .regex(modelReferencePattern, 'name, name@version or name@alias, such as landmark@3 or landmark@production');
 
+const artifactInputs = [
+  z.strictObject({ model: modelReference }).describe('A registered model: what the step takes of it.'),
+  z.strictObject({ run: writtenText(100, { least: 1 }), step: safeName }).describe('What a step of another run made.'),
+  z.strictObject({ artifact: idOf('artifact') }).describe('An artifact, by id.'),
+] as const;
+
 /** What a step reads that no step of the recipe makes. */
 export const externalInput = z.union(
-  [
-    z.strictObject({ weights: safeName }).describe('Imported weights, by name.'),
-    z.strictObject({ model: modelReference }).describe('A registered model: what the step takes of it.'),
-    z.strictObject({ run: writtenText(100, { least: 1 }), step: safeName }).describe('What a step of another run made.'),
-    z.strictObject({ artifact: idOf('artifact') }).describe('An artifact, by id.'),
-  ],
+  [z.strictObject({ weights: safeName }).describe('Imported weights, by name.'), ...artifactInputs],
   'use {weights: NAME}, {model: NAME@VERSION}, {run: RUN, step: STEP} or {artifact: ID}',
 );
 export type ExternalInput = z.infer<typeof externalInput>;
@@ -55,10 +57,24 @@ const named =
       .refine((items) => Object.keys(items).length <= most, `at most ${most} ${what}`)
       .meta({ maxProperties: most });
 
+/** A stage of a recipe: the checkpoint that it starts from may be that of another run or of a registered model. */
+export const stageSettings = trainSettings.extend({
+  from: operational(
+    z.union(
+      [...trainSettings.shape.from.options, ...artifactInputs],
+      'use init, the name of a stage, {run: RUN, step: STAGE}, {model: NAME@VERSION} or {artifact: ID}',
+    ),
+    'What this stage starts from: the last checkpoint of another stage, by its name, `{run: RUN, step: STAGE}`, `{model: NAME@VERSION}` or `{artifact: ID}`; `init`: the beginning.',
+  ),
+});
+
+/** A stage as people write it. */
+export type StageInput = z.input<typeof stageSettings>;
+
 /** One model from its first stage to its registration: the usual chain of steps. Parts that are left out are not steps of the run. */
 const pipeline = {
   /** Stages form a chain (a forest) by `from`; the order of the map's keys means nothing. */
-  stages: named(mostStages, 'stages')(trainSettings).default({}),
+  stages: named(mostStages, 'stages')(stageSettings).default({}),
   export: exportSettings
     .extend({
       stage: safeName.nullable().default(null).describe('The stage whose checkpoint is exported.'),

@@ -133,8 +133,6 @@ export const trainSettings = z.strictObject({
   logEverySteps: operational(z.number().int().min(1).max(1_000_000).default(10), 'Optimizer steps between metric points.'),
 });
 export type TrainSettings = z.infer<typeof trainSettings>;
-/** A stage as people write it. */
-export type StageInput = z.input<typeof trainSettings>;
 
 /**
  * How a quoted cell of the category files is read. `reference`: as the 2nd place solution does, which removes only the closing quote and

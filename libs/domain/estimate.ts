@@ -212,7 +212,7 @@ const dependence = {
 } as const satisfies Record<TrainSettings['sampler'], string>;
 
 /** How an optimizer step of a stage is split over GPUs, and what changes with their number: batch, learning rate, batch norms, draws. */
-export function describeSplit({ batch, ranks, effectiveBatch, learningRate, sampler }: TrainSettings): string {
+export function describeSplit({ batch, ranks, effectiveBatch, learningRate, sampler }: Omit<TrainSettings, 'from'>): string {
   const images = effectiveBatch ?? batch * ranks;
   const parts = images / (batch * ranks);
   const madeOf = `${images} images per step (${ranks} ranks x ${batch}${parts > 1 ? ` x ${parts} batches accumulated` : ''}), learning rate ${learningRate}`;

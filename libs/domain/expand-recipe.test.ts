@@ -109,6 +109,21 @@ describe('expandRecipe', () => {
     ]);
   });
 
+  it('starts a stage from a checkpoint of another run, of a registered model or by id', () => {
+    for (const from of [{ run: 'before', step: 'second' }, { model: 'landmark@3' }, { artifact: `art_${'0'.repeat(26)}` }]) {
+      const [a, b] = expandRecipe(make({ a: { ...stage, from }, b: { ...stage, from: 'a' } })).filter(({ kind }) => kind === 'train');
+      expect(a).toMatchObject({
+        settings: { from: 'start', weights: null },
+        needs: [{ role: 'lists' }],
+        wants: [{ role: 'start', input: from, setting: 'stages.a.from' }],
+      });
+      expect(b).toMatchObject({ needs: [{ role: 'lists' }, { role: 'start', step: 'a' }], wants: [] });
+    }
+    const both = { ...stage, from: { model: 'landmark@3' }, weights: 'w' };
+    expect(() => expandRecipe(make({ a: both }))).toThrow('stages.a.weights is "w", but the stage starts from landmark@3');
+    expect(() => make({ a: { ...stage, from: { weights: 'w' } } })).toThrow('use init, the name of a stage, {run: RUN, step: STAGE}');
+  });
+
   it('exports the checkpoint of a stage, or an imported model in place of all stages', () => {
     const exporting = (stages: Record<string, unknown>, change: object) => {
       const made = make(stages);

@@ -17,6 +17,7 @@ import {
   inOrder,
   type ListRead,
   listsScored,
+  nameOfInput,
   refuseListsNotMade,
   refuseSameNames,
   type StepInputs,
@@ -118,15 +119,20 @@ function pipelineSteps(recipe: Recipe, model: string, pipeline: Pipeline): StepP
 function trainedSteps(pipeline: Pipeline, model: ModelSettings, at: PipelineScope): StepPlan[] {
   const { nameOf } = at;
   const lists: StepNeed = { role: 'lists', step: 'prepare' };
-  const stages = Object.entries(pipeline.stages).map(
-    ([name, settings]): StepPlan => ({
+  const stages = Object.entries(pipeline.stages).map(([name, settings]): StepPlan => {
+    const { from } = settings;
+    const isOutside = typeof from !== 'string';
+    return {
       name: nameOf(name),
       kind: 'train',
-      settings: { ...settings, model },
-      needs: [lists, ...(settings.from === 'init' ? [] : [{ role: 'start', step: nameOf(settings.from) }])],
-      wants: weightsOf(name, settings, at),
-    }),
-  );
+      // The trainer's settings say that it starts from something; the input says from what.
+      settings: { ...settings, from: isOutside ? 'start' : from, model },
+      needs: [lists, ...(isOutside || from === 'init' ? [] : [{ role: 'start', step: nameOf(from) }])],
+      wants: isOutside
+        ? [{ role: 'start', input: from, contents: [], setting: settingAt(at, 'stages', name, 'from') }]
+        : weightsOf(name, settings, at),
+    };
+  });
   if (pipeline.export === undefined) return stages;
   const { stage: _stage, weights: _weights, ...settings } = pipeline.export;
   const { needs, wants } = exportedCheckpoint(pipeline, at);
@@ -205,7 +211,7 @@ function exportedCheckpoint({ stages, export: exported }: Pipeline, at: Pipeline
 }
 
 /** A stage starts from a backbone as others published it, or goes on from a whole model as from a stage before. */
-function weightsOf(stage: string, { weights }: TrainSettings, at: PipelineScope): StepWant[] {
+function weightsOf(stage: string, { weights }: Pick<TrainSettings, 'weights'>, at: PipelineScope): StepWant[] {
   if (weights === null) return [];
   return [{ role: 'weights', input: { weights }, contents: ['backbone', 'model'], setting: settingAt(at, 'stages', stage, 'weights') }];
 }
@@ -218,6 +224,8 @@ function startingWeights({ stages, export: exported }: Pipeline, at: PipelineSco
     const settings = name === null ? undefined : ownValue(stages, name);
     if (name === null || settings === undefined) return [];
     if (settings.from === 'init') return weightsOf(name, settings, at);
+    // What a checkpoint of another run began with is in its lineage.
+    if (typeof settings.from !== 'string') return [];
     name = settings.from;
   }
   return [];
@@ -233,12 +241,12 @@ function checkStages({ stages, extract }: Pipeline, at: PipelineScope): void {
     if (reservedNames.has(name) || Object.keys(extract).some((extraction) => name === `extract_${extraction}`))
       throw new CairnError('invalid_setting', `${stageAt()}: "${name}" is the name of another step; choose another name for the stage`);
     const { from } = settings;
-    if (from !== 'init' && !Object.hasOwn(stages, from))
+    if (typeof from === 'string' && from !== 'init' && !Object.hasOwn(stages, from))
       throw new CairnError('invalid_setting', `${stageAt('from')} is "${from}", but the stages are ${names.join(', ')}`);
     if (settings.weights !== null && from !== 'init')
       throw new CairnError(
         'invalid_setting',
-        `${stageAt('weights')} is "${settings.weights}", but the stage starts from the stage ${from}`,
+        `${stageAt('weights')} is "${settings.weights}", but the stage starts from ${typeof from === 'string' ? `the stage ${from}` : nameOfInput(from)}`,
       );
     checkStage(settings, stageAt());
   }

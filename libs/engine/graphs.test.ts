@@ -77,6 +77,25 @@ describe('a graph', () => {
     await harness.playAll(runId);
   });
 
+  it('trains the first stage of a pipeline from a checkpoint of another run, and reuses what has the same start', async () => {
+    const whole = await harness.submit({ set: { 'stages.first.epochs': 27 } });
+    await harness.playAll(whole);
+    const start = { run: whole, step: 'second' };
+    const on = await harness.submit({ set: { 'stages.first.from': start } });
+    const { artifactId } = await harness.step(whole, 'second');
+    expect(await harness.step(on, 'first')).toMatchObject({
+      state: 'ready',
+      given: [{ role: 'start', name: `second of ${whole}`, artifactId }],
+    });
+    await harness.playAll(on);
+    expect(await harness.run(on)).toMatchObject({ state: 'succeeded' });
+    const byArtifact = await harness.submit({ set: { 'stages.first.from': { artifact: artifactId } } });
+    expect((await harness.step(byArtifact, 'first')).artifactId).toBe((await harness.step(on, 'first')).artifactId);
+    const otherNetwork = { 'stages.first.from': start, 'model.embeddingDim': 64 };
+    const message = `stages.first.from is second of ${whole}, which produces features of length 512; model.embeddingDim is 64`;
+    await expect(harness.submit({ set: otherNetwork })).rejects.toMatchObject({ code: 'model_mismatch', message });
+  });
+
   it('makes identical steps wait for the one that builds their result', async () => {
     const whole = await harness.submit({ set: { 'stages.first.epochs': 26 } });
     await harness.playAll(whole);

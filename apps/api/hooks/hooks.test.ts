@@ -132,12 +132,24 @@ describe('a delivery', () => {
     const trigger = await addTrigger({ filter: { events: ['pull_request'] } });
     const held = await deliverSigned(trigger, pull(true), { event: 'pull_request' });
     expect(held).toMatchObject({ status: 202, outcome: 'held', runId: null });
+    const waiting = async () =>
+      (await call('viewer', 'GET', '/v1/attention')).json.items.filter((item: { id: string }) => item.id === held.json.delivery);
+    expect(await waiting()).toMatchObject([
+      {
+        kind: 'held-delivery',
+        sentence: expect.stringMatching(
+          /^The trigger \S+ holds a delivery: .*; it is from a fork, so it waits until a person releases it\.$/,
+        ),
+        delivery: { trigger: trigger.name, source: { pullRequest: 7 } },
+      },
+    ]);
     const path = `/v1/triggers/${trigger.name}/deliveries/${held.json.delivery}/release`;
     expect((await call('viewer', 'POST', path)).status).toBe(403);
     const answers = await Promise.all([1, 2, 3].map(() => call('submitter', 'POST', path)));
     expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 409, 409]);
     expect(await runsOf(trigger)).toMatchObject([{ source: { pullRequest: 7 }, group: `${trigger.name}-pr-7` }]);
     expect(await rowsOf(trigger)).toMatchObject([{ outcome: 'started', releasedBy: 'a-submitter' }]);
+    expect(await waiting()).toEqual([]);
     expect(await prisma.auditEntry.findMany({ where: { action: 'delivery.release' } })).toMatchObject([{ target: held.json.delivery }]);
     expect(await deliverSigned(trigger, pull(false), { event: 'pull_request' })).toMatchObject({ outcome: 'started' });
   });

@@ -161,7 +161,7 @@ test('every reference resolves, and no named schema is unused', () => {
 });
 
 test('descriptions of settings are taken from the contract', () => {
-  expect(JSON.stringify(document.components.schemas.TrainSettingsInput)).toContain('ArcFace margin in radians');
+  expect(JSON.stringify(document.components.schemas.StageInput)).toContain('ArcFace margin in radians');
 });
 
 test('the examples match their schemas, and each belongs to an operation', () => {

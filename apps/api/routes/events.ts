@@ -145,8 +145,8 @@ export function fleetRoutes(app: App, { prisma, admission }: ApiDeps): void {
         tags: ['fleet'],
         summary: 'List what needs a person',
         description:
-          'Runs that failed in the last week, steps that have waited for 15 minutes, attempts and nodes that are not well, and a controller that is ' +
-          'not there. At most 50 of each.',
+          'Runs that failed in the last week, held runs and held deliveries, spent budgets, steps that have waited for 15 minutes, attempts and ' +
+          'nodes that are not well, and a controller that is not there. At most 50 of each.',
         response: { 200: attentionView, ...problems },
       },
     },

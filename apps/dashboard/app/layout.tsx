@@ -1,7 +1,7 @@
 import type { MeView } from '@cairn/contract';
 import { Button, useMantineColorScheme } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
-import { Link, Outlet, useNavigate, useRouter } from '@tanstack/react-router';
+import { Link, Outlet, useLocation, useNavigate, useRouter } from '@tanstack/react-router';
 import { lazy, Suspense, useEffect, useState, useSyncExternalStore } from 'react';
 import { Dropdown } from '../parts/dropdown.tsx';
 import { Icon } from '../parts/icon.tsx';
@@ -14,11 +14,15 @@ import { useMe } from './me.ts';
 import { useTimeZone } from './preferences.ts';
 import { useServices } from './services.ts';
 
+/** The pages that one link of the header stands for. */
+const automationPages = /^\/(schedules|triggers|webhooks|code-hosts)(\/|$)/;
+
 /** The header, and the page below it, for someone who is signed in. */
 export function Layout() {
   const { live } = useServices();
   const me = useMe();
   const isSignedIn = me.data !== undefined;
+  const isAutomation = useLocation({ select: ({ pathname }) => automationPages.test(pathname) });
   useEffect(() => (isSignedIn ? live.start() : undefined), [live, isSignedIn]);
   return (
     <>
@@ -40,7 +44,9 @@ export function Layout() {
           <Link to="/fleet">Fleet</Link>
           <Link to="/try">Try</Link>
           <Link to="/ledger">Ledger</Link>
-          <Link to="/schedules">Automation</Link>
+          <Link to="/schedules" {...(isAutomation ? { 'aria-current': 'page' } : {})}>
+            Automation
+          </Link>
         </nav>
         <div className={classes.end}>
           {isSignedIn && <GoTo />}

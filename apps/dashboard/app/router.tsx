@@ -2,18 +2,31 @@ import { addressQuery } from '@cairn/contract';
 import { createRootRouteWithContext, createRoute, createRouter, Link, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
 import { auditSearch } from '../pages/admin/audit-search.ts';
-import { hookDeliveriesSearch, outgoingSearch, pageSearch } from '../pages/automation/automation-search.ts';
+import { hookDeliveriesSearch, outgoingSearch } from '../pages/automation/automation-search.ts';
 import { compareSearch } from '../pages/compare/compare-search.ts';
 import { evaluationSearch } from '../pages/evaluation/evaluation-search.ts';
-import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
+import { attentionQuery, endedRunsQuery, liveRunsQuery } from '../pages/home/home-queries.ts';
 import { ledgerSearch } from '../pages/ledger/ledger-search.ts';
 import { runSearch } from '../pages/run/run-search.ts';
 import { filterOf, runsQuery } from '../pages/runs/runs-query.ts';
 import { runsSearch } from '../pages/runs/runs-search.ts';
 import { submitSearch } from '../pages/submit/submit-search.ts';
+import { pageSearch } from '../parts/page-search.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
 import { useTitle } from '../parts/title.ts';
 import { Layout } from './layout.tsx';
+import {
+  datasetQuery,
+  datasetsQuery,
+  fleetQuery,
+  fleetWorkQuery,
+  modelsQuery,
+  retentionQuery,
+  runQuery,
+  schedulesQuery,
+  triggerQuery,
+  triggersQuery,
+} from './queries.ts';
 import { stringifySearch } from './search.ts';
 import type { Services } from './services.ts';
 
@@ -60,6 +73,9 @@ const run = createRoute({
   getParentRoute: () => signedIn,
   path: 'runs/$runId',
   validateSearch: runSearch,
+  // A pointer that passes over a table of runs asks for none of them, and neither does a step to another tab.
+  loader: ({ cause, context: { client, queries }, params }) =>
+    cause === 'enter' ? void queries.prefetchQuery(runQuery(client, params.runId)) : undefined,
   component: lazyRouteComponent(() => import('../pages/run/run-page.tsx'), 'RunPage'),
 });
 const compare = createRoute({
@@ -77,13 +93,18 @@ const submit = createRoute({
 const models = createRoute({
   getParentRoute: () => signedIn,
   path: 'models',
+  validateSearch: pageSearch,
+  loaderDeps: ({ search: { cursor } }) => ({ cursor }),
+  loader: ({ context: { client, queries }, deps }) => void queries.prefetchQuery(modelsQuery(client, null, deps.cursor)),
   component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelsPage'),
 });
 const model = createRoute({
   getParentRoute: () => signedIn,
   path: 'models/$name',
   /** The version whose lineage is shown. */
-  validateSearch: z.object({ version: z.coerce.number().int().min(1).optional().catch(undefined) }),
+  validateSearch: pageSearch.extend({ version: z.coerce.number().int().min(1).optional().catch(undefined) }),
+  loaderDeps: ({ search: { cursor } }) => ({ cursor }),
+  loader: ({ context: { client, queries }, deps, params }) => void queries.prefetchQuery(modelsQuery(client, params.name, deps.cursor)),
   component: lazyRouteComponent(() => import('../pages/models/models-page.tsx'), 'ModelPage'),
 });
 const evaluation = createRoute({
@@ -102,6 +123,9 @@ const tryPicture = createRoute({
 const datasets = createRoute({
   getParentRoute: () => signedIn,
   path: 'datasets',
+  validateSearch: pageSearch,
+  loaderDeps: ({ search: { cursor } }) => ({ cursor }),
+  loader: ({ context: { client, queries }, deps }) => void queries.prefetchQuery(datasetsQuery(client, deps.cursor)),
   component: lazyRouteComponent(() => import('../pages/datasets/datasets-page.tsx'), 'DatasetsPage'),
 });
 const dataset = createRoute({
@@ -109,12 +133,17 @@ const dataset = createRoute({
   path: 'datasets/$name',
   /** The list whose contents are shown. */
   validateSearch: z.object({ list: z.string().max(63).optional().catch(undefined) }),
+  loader: ({ context: { client, queries }, params }) => void queries.prefetchQuery(datasetQuery(client, params.name)),
   component: lazyRouteComponent(() => import('../pages/datasets/dataset-page.tsx'), 'DatasetPage'),
 });
 
 const fleet = createRoute({
   getParentRoute: () => signedIn,
   path: 'fleet',
+  loader: ({ context: { client, queries } }) => {
+    void queries.prefetchQuery(fleetQuery(client));
+    void queries.prefetchQuery(fleetWorkQuery(client));
+  },
   component: lazyRouteComponent(() => import('../pages/fleet/fleet-page.tsx'), 'FleetPage'),
 });
 const tokens = createRoute({
@@ -140,18 +169,23 @@ const schedules = createRoute({
   getParentRoute: () => signedIn,
   path: 'schedules',
   validateSearch: pageSearch,
+  loaderDeps: ({ search: { cursor } }) => ({ cursor }),
+  loader: ({ context: { client, queries }, deps }) => void queries.prefetchQuery(schedulesQuery(client, deps.cursor)),
   component: lazyRouteComponent(() => import('../pages/automation/schedules-page.tsx'), 'SchedulesPage'),
 });
 const triggers = createRoute({
   getParentRoute: () => signedIn,
   path: 'triggers',
   validateSearch: pageSearch,
+  loaderDeps: ({ search: { cursor } }) => ({ cursor }),
+  loader: ({ context: { client, queries }, deps }) => void queries.prefetchQuery(triggersQuery(client, deps.cursor)),
   component: lazyRouteComponent(() => import('../pages/automation/triggers-page.tsx'), 'TriggersPage'),
 });
 const trigger = createRoute({
   getParentRoute: () => signedIn,
   path: 'triggers/$name',
   validateSearch: hookDeliveriesSearch,
+  loader: ({ context: { client, queries }, params }) => void queries.prefetchQuery(triggerQuery(client, params.name)),
   component: lazyRouteComponent(() => import('../pages/automation/trigger-page.tsx'), 'TriggerPage'),
 });
 const webhooks = createRoute({
@@ -179,6 +213,7 @@ const codeHost = createRoute({
 const retention = createRoute({
   getParentRoute: () => signedIn,
   path: 'retention',
+  loader: ({ context: { client, queries } }) => void queries.prefetchQuery(retentionQuery(client)),
   component: lazyRouteComponent(() => import('../pages/storage/retention-page.tsx'), 'RetentionPage'),
 });
 const secrets = createRoute({

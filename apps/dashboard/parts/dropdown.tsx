@@ -8,6 +8,7 @@ type DropdownProps = {
   /** For screen readers, where the label alone does not say it. */
   name?: string;
   icon?: IconName;
+  /** A button in it with `data-chooses` closes it. */
   onOpen?: (() => void) | undefined;
   children: ReactNode;
 };
@@ -38,8 +39,10 @@ export function Dropdown({ label, name, icon, onOpen, children }: DropdownProps)
         popover="auto"
         className={classes.panel}
         style={{ positionAnchor: anchor }}
-        // A link in it leads to another page, over which it would stay.
-        onClick={(event) => event.target instanceof Element && event.target.closest('a') !== null && event.currentTarget.hidePopover()}
+        // A link in it leads to another page, over which it would stay; a choice is made.
+        onClick={({ target, currentTarget }) =>
+          target instanceof Element && target.closest('a, [data-chooses]') !== null && currentTarget.hidePopover()
+        }
         onToggle={(event) => event.newState === 'open' && onOpen?.()}
       >
         {children}

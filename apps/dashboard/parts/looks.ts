@@ -43,6 +43,7 @@ export const attentionLooks = {
   'sick-attempt': { label: 'Attempt in trouble', icon: 'warning', colour: 'orange' },
   'sick-node': { label: 'Failing node', icon: 'warning', colour: 'red' },
   'held-run': { label: 'Held run', icon: 'lock', colour: 'orange' },
+  'held-delivery': { label: 'Held delivery', icon: 'lock', colour: 'orange' },
   budget: { label: 'Budget', icon: 'warning', colour: 'orange' },
   'no-leader': { label: 'No controller', icon: 'stop', colour: 'red' },
 } as const satisfies Record<AttentionKind, Look>;

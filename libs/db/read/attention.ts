@@ -1,4 +1,4 @@
-import { type AttentionItem, type AttentionKind, type AttentionView, attentionKind, budgetSentence } from '@cairn/contract';
+import { type AttentionItem, type AttentionKind, type AttentionView, attentionKind, budgetSentence, runSource } from '@cairn/contract';
 import { z } from 'zod';
 import { liveAttempts, type Transaction } from '../client.ts';
 import { failureColumn, findingColumn, isoTime, readRows } from './columns.ts';
@@ -21,6 +21,7 @@ type Context = { db: Transaction; projectId: string; now: Date; admission: Admis
 const finders = {
   'no-leader': noLeader,
   'held-run': heldRuns,
+  'held-delivery': heldDeliveries,
   budget: budgets,
   'failed-run': failedRuns,
   'waiting-step': waitingSteps,
@@ -104,6 +105,29 @@ async function heldRuns({ db, projectId }: Context): Promise<Found> {
     }),
   );
   return { items, total: rows.length < most ? rows.length : await db.run.count({ where }) };
+}
+
+const heldRow = z.object({
+  id: z.string(),
+  trigger: z.string(),
+  subject: z.string(),
+  reason: z.string(),
+  source: z.object(runSource.shape).nullable(),
+  at: z.date(),
+  total: z.number().int(),
+});
+
+async function heldDeliveries({ db, projectId }: Context): Promise<Found> {
+  const rows = await db.$queryRaw`
+    select d.id, t.name as trigger, d.subject, d.reason, d.source, d.received_at as at, count(*) over ()::int as total
+      from hook_delivery d join trigger t on t.id = d.trigger_id
+     where d.outcome = 'held' and t.project_id = ${projectId}
+     order by d.id desc limit ${most}`;
+  return listed(readRows(heldRow, rows), ({ id, trigger, subject, reason, source, at }) => ({
+    ...{ kind: 'held-delivery', id, since: isoTime(at), run: null, step: null, attemptId: null },
+    sentence: `The trigger ${trigger} holds a delivery: ${reason}.`,
+    delivery: { trigger, subject, reason, source },
+  }));
 }
 
 /** The budgets that are spent or nearly so, the spent ones first. */

@@ -1,5 +1,13 @@
-import { type DeliveryOutcome, firstOf, type HookAnswer, type HookProvider, type RunSource, submitRequest } from '@cairn/contract';
-import type { PrismaClient } from '@cairn/db';
+import {
+  type DeliveryOutcome,
+  firstOf,
+  type Hint,
+  type HookAnswer,
+  type HookProvider,
+  type RunSource,
+  submitRequest,
+} from '@cairn/contract';
+import { hintChannel, type PrismaClient } from '@cairn/db';
 import { decideDelivery, groupName, type HookEvent, readDelivery, subjectOf } from '@cairn/domain';
 import { newId } from '@cairn/runtime';
 import type { EngineContext } from '../engine.ts';
@@ -71,16 +79,20 @@ type NewDelivery = Omit<SignedDelivery, 'eventName' | 'body'> & Decision & { id:
 async function insertDelivery(prisma: PrismaClient, trigger: BoundTrigger, row: NewDelivery): Promise<boolean> {
   const isRefused = row.outcome === 'refused';
   const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
+  // No run changes when a delivery is held, but what needs a person does.
+  const hint: Hint = { topic: 'runs', what: 'run' };
   // From the trigger's row, which may just have been removed.
-  const count = await prisma.$executeRaw`
-    insert into hook_delivery
-      (id, trigger_id, key, replay_key, digest, event, subject, source, outcome, reason, request, address, not_before)
-    select ${row.id}, id, ${isRefused ? row.id : row.key}, ${isRefused ? null : row.replayKey}, ${row.digest}, ${row.event}, ${row.subject},
-      ${json(row.source)}::jsonb, ${row.outcome}, ${row.reason}, ${json(row.request)}::jsonb, ${row.address},
-      case when ${row.outcome} = 'accepted' then now() + make_interval(secs => ${ownStartSeconds}) end
-    from trigger where id = ${trigger.id}
-    on conflict do nothing`;
-  return count > 0;
+  const inserted = await prisma.$queryRaw<unknown[]>`
+    with inserted as (
+      insert into hook_delivery
+        (id, trigger_id, key, replay_key, digest, event, subject, source, outcome, reason, request, address, not_before)
+      select ${row.id}, id, ${isRefused ? row.id : row.key}, ${isRefused ? null : row.replayKey}, ${row.digest}, ${row.event},
+        ${row.subject}, ${json(row.source)}::jsonb, ${row.outcome}, ${row.reason}, ${json(row.request)}::jsonb, ${row.address},
+        case when ${row.outcome} = 'accepted' then now() + make_interval(secs => ${ownStartSeconds}) end
+      from trigger where id = ${trigger.id}
+      on conflict do nothing returning outcome)
+    select case outcome when 'held' then pg_notify(${hintChannel}, ${JSON.stringify(hint)})::text end from inserted`;
+  return inserted.length > 0;
 }
 
 /** Counts a repeat in the row of the first delivery. One whose run was not started yet, or could not be, is started now. */

@@ -1,21 +1,21 @@
 import { type AuditEntry, idOf } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
-import { useInfiniteQuery } from '@tanstack/react-query';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
-import { ProblemNotice } from '../../parts/problem.tsx';
+import { pageQuery } from '../../parts/page-search.ts';
+import { Pager } from '../../parts/pager.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './admin.module.css';
-import { type AuditSearch, filterKeys } from './audit-search.ts';
-
-const pageSize = 50;
+import { type AuditSearch, type FilterKey, filterKeys } from './audit-search.ts';
 
 /** Who changed what, newest first. */
 export function AuditPage() {
@@ -48,7 +48,7 @@ export function AuditPage() {
   );
 }
 
-const labels = { actor: 'Token', action: 'Action', target: 'Target' } as const satisfies Record<keyof AuditSearch, string>;
+const labels = { actor: 'Token', action: 'Action', target: 'Target' } as const satisfies Record<FilterKey, string>;
 const placeholders = { actor: 'its name', action: 'such as run.cancel', target: 'an id or a name' } as const;
 
 /** Each field matches the whole value; Enter applies them. */
@@ -57,7 +57,7 @@ function Filters({ search, onChange }: { search: AuditSearch; onChange: (search:
   return (
     <search>
       <form
-        className={classes.filters}
+        className={tableClasses.filters}
         onSubmit={(event) => {
           event.preventDefault();
           onChange(Object.fromEntries(filterKeys.map((key) => [key, draft[key]?.trim() || undefined])));
@@ -89,69 +89,71 @@ function Filters({ search, onChange }: { search: AuditSearch; onChange: (search:
 
 function Entries({ search }: { search: AuditSearch }) {
   const { client } = useServices();
+  const navigate = useNavigate({ from: '/audit' });
   useFollow('runs');
-  const audit = useInfiniteQuery({
+  const { cursor, actor, action, target } = search;
+  const audit = useQuery({
     queryKey: ['audit', search],
-    queryFn: ({ signal, pageParam }) =>
+    queryFn: ({ signal }) =>
       client.listAudit(
         {
-          limit: pageSize,
-          ...(search.actor === undefined ? {} : { actor: search.actor }),
-          ...(search.action === undefined ? {} : { action: search.action }),
-          ...(search.target === undefined ? {} : { target: search.target }),
-          ...(pageParam === '' ? {} : { cursor: pageParam }),
+          ...pageQuery(cursor),
+          ...(actor === undefined ? {} : { actor }),
+          ...(action === undefined ? {} : { action }),
+          ...(target === undefined ? {} : { target }),
         },
         { signal },
       ),
-    initialPageParam: '',
-    getNextPageParam: ({ nextCursor }) => nextCursor,
+    placeholderData: keepPreviousData,
   });
-  const items = audit.data?.pages.flatMap((page) => page.items);
-  if (audit.error !== null) return <ProblemNotice error={audit.error} onRetry={() => void audit.refetch()} />;
-  if (items === undefined) return <p role="status">Loading …</p>;
-  if (items.length === 0) return <p className={tableClasses.empty}>No entry matches.</p>;
   return (
     <>
-      <Table name="Audit log">
-        <thead>
-          <tr>
-            <th>When</th>
-            <th>Token</th>
-            <th>Action</th>
-            <th>Target</th>
-            <th>What changed</th>
-            <th>Address</th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((entry) => (
-            <tr key={`${entry.at} ${entry.actor} ${entry.action} ${entry.target}`}>
-              <td>
-                <Ago at={entry.at} />
-              </td>
-              <td title={entry.tokenId ?? undefined}>{entry.actor}</td>
-              <td>
-                <code>{entry.action}</code>
-              </td>
-              <td>
-                <Target target={entry.target} />
-              </td>
-              <td className={classes.changes}>
-                <Changes entry={entry} />
-              </td>
-              <td>{entry.address ?? '-'}</td>
-            </tr>
-          ))}
-        </tbody>
-      </Table>
-      {audit.hasNextPage && (
-        <p>
-          <Button variant="default" loading={audit.isFetchingNextPage} onClick={() => void audit.fetchNextPage()}>
-            Show more
-          </Button>
-        </p>
-      )}
+      <Answer of={audit}>
+        {({ items }) => (items.length === 0 ? <p className={tableClasses.empty}>No entry matches.</p> : <EntryTable items={items} />)}
+      </Answer>
+      <Pager
+        cursor={cursor}
+        nextCursor={audit.data?.nextCursor ?? null}
+        onGo={(next) => void navigate({ search: { ...search, cursor: next } })}
+      />
     </>
+  );
+}
+
+function EntryTable({ items }: { items: readonly AuditEntry[] }) {
+  return (
+    <Table name="Audit log">
+      <thead>
+        <tr>
+          <th>When</th>
+          <th>Token</th>
+          <th>Action</th>
+          <th>Target</th>
+          <th>What changed</th>
+          <th>Address</th>
+        </tr>
+      </thead>
+      <tbody>
+        {items.map((entry) => (
+          <tr key={`${entry.at} ${entry.actor} ${entry.action} ${entry.target}`}>
+            <td>
+              <Ago at={entry.at} />
+            </td>
+            <td title={entry.tokenId ?? undefined}>{entry.actor}</td>
+            <td>
+              <code>{entry.action}</code>
+            </td>
+            <td>
+              <Target target={entry.target} />
+            </td>
+            <td className={classes.changes}>
+              <Changes entry={entry} />
+            </td>
+            <td>{entry.address ?? '-'}</td>
+          </tr>
+        ))}
+      </tbody>
+    </Table>
   );
 }
 

@@ -1,4 +1,4 @@
-import { type TokenRole, tokenRole } from '@cairn/contract';
+import { type TokenRole, type TokenView, tokenRole } from '@cairn/contract';
 import { Button, NativeSelect, TextInput } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
@@ -6,10 +6,11 @@ import { useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay, useMe } from '../../app/me.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
+import dialogClasses from '../../parts/confirm-dialog.module.css';
 import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
 import { formatCount } from '../../parts/numbers.ts';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
 import { Ago } from '../../parts/time.tsx';
@@ -40,19 +41,19 @@ export function TokensPage() {
 
 function Tokens() {
   const { client } = useServices();
+  const tokens = useQuery({ queryKey, queryFn: ({ signal }) => client.listTokens({ signal }) });
+  return <Answer of={tokens}>{({ items }) => <TokenTable items={items} />}</Answer>;
+}
+
+function TokenTable({ items }: { items: readonly TokenView[] }) {
   const me = useMe();
   const [search, setSearch] = useState('');
   const [asks, setAsks] = useState<Token | 'create' | null>(null);
-  const tokens = useQuery({ queryKey, queryFn: ({ signal }) => client.listTokens({ signal }) });
-  if (tokens.data === undefined) {
-    if (tokens.error === null) return <p role="status">Loading …</p>;
-    return <ProblemNotice error={tokens.error} onRetry={() => void tokens.refetch()} />;
-  }
   const words = search.toLowerCase();
-  const found = tokens.data.items.filter(({ id, name, role }) => `${name} ${role} ${id}`.toLowerCase().includes(words));
+  const found = items.filter(({ id, name, role }) => `${name} ${role} ${id}`.toLowerCase().includes(words));
   return (
     <>
-      <div className={classes.filters}>
+      <div className={tableClasses.filters}>
         <TextInput
           size="xs"
           type="search"
@@ -62,7 +63,7 @@ function Tokens() {
           onChange={(event) => setSearch(event.currentTarget.value)}
         />
         <span className={tableClasses.dim} role="status">
-          {formatCount(found.length)} of {formatCount(tokens.data.items.length)}
+          {formatCount(found.length)} of {formatCount(items.length)}
         </span>
         <Button onClick={() => setAsks('create')}>Create a token …</Button>
       </div>
@@ -164,7 +165,7 @@ function CreateDialog({ onClose }: { onClose: () => void }) {
       onClose={onClose}
     >
       {create.data === undefined ? (
-        <div className={classes.fields}>
+        <div className={dialogClasses.fields}>
           <TextInput label="Name" required maxLength={63} value={name} onChange={(event) => setName(event.currentTarget.value)} />
           <NativeSelect
             label="Role"

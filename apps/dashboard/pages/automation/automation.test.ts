@@ -76,22 +76,38 @@ test('a trigger tells of each delivery why it started a run or not, and a held o
         reason: 'pull requests from forks wait for a person',
       },
       {
+        ...{ ...common, id: newId('hookDelivery'), key: 'three', subject: 'pull request 9 was opened', source: held, outcome: 'held' },
+        reason: 'pull requests from forks wait for a person',
+      },
+      {
         ...{ ...common, id: newId('hookDelivery'), key: 'two', event: 'push', subject: 'push to docs', outcome: 'ignored' },
         reason: 'the branch docs matches none of main',
       },
     ],
   });
 
-  const onlooker = await openPage('/triggers', { token: viewer.secret });
+  const onlooker = await openPage('/', { token: viewer.secret });
+  const needs = (page: Page) => page.getByRole('region', { name: 'Needs you' }).getByRole('listitem').filter({ hasText: 'pull request 9' });
+  await needs(onlooker).getByText('The trigger landmarks holds a delivery: pull requests from forks').waitFor();
+  expect(await needs(onlooker).getByRole('button').count()).toBe(0);
+  await onlooker.goto('/triggers');
+  expect(await accessibilityFaults(onlooker, looks)).toEqual([]);
   await onlooker.getByRole('link', { name: 'landmarks' }).click();
   await rowOf(onlooker, 'pull request 8').getByText('Held').waitFor();
   expect(await onlooker.getByRole('button', { name: /Release/ }).count()).toBe(0);
   expect(await onlooker.getByRole('link', { name: 'Webhooks' }).count()).toBe(0);
 
-  const page = await openPage('/triggers/landmarks', { token: anna.secret });
+  const page = await openPage('/', { token: anna.secret });
+  await needs(page).getByRole('button', { name: 'Release pull request 9 was opened' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Start its run' }).click();
+  await needs(page).waitFor({ state: 'detached' });
+  expect(await prisma.hookDelivery.findFirst({ where: { key: 'three' } })).toMatchObject({ outcome: 'started', releasedBy: 'anna' });
+  await page.goto('/triggers/landmarks');
   await page.getByText('events push; branches main').waitFor();
   await rowOf(page, 'push to docs').getByText('the branch docs matches none of main').waitFor();
   expect(await accessibilityFaults(page, looks)).toEqual([]);
+  await page.getByLabel('Deliveries of the last week').selectOption('failed');
+  await page.getByText('No delivery of the last week is failed.').waitFor();
   await page.getByLabel('Deliveries of the last week').selectOption('held');
   await rowOf(page, 'push to docs').waitFor({ state: 'detached' });
   expect(new URL(page.url()).search).toBe('?outcome=held');
@@ -109,10 +125,24 @@ test('a trigger tells of each delivery why it started a run or not, and a held o
 test('an admin sees what was sent to a webhook and sends it again, what a collection would remove, and the keys of secrets', async () => {
   await client.addWebhook({ name: 'chat', url: 'https://chat.example.org/hook', events: ['run.ended'] });
   await client.testWebhook('chat');
+  await client.addCodeHost({
+    name: 'hub',
+    provider: 'github',
+    url: 'https://github.com',
+    repositories: ['team/landmarks'],
+    token: 'a-token',
+  });
   const answer = { at: new Date().toISOString(), status: 500, message: 'HTTP 500' };
   await prisma.delivery.updateMany({ data: { state: 'failed', attempts: 9, failures: 9, answer, endedAt: new Date() } });
   const page = await openPage('/webhooks');
   await rowOf(page, 'chat').getByText('Given up').waitFor();
+  expect(await accessibilityFaults(page, looks)).toEqual([]);
+  await page.getByRole('link', { name: 'Code hosts' }).click();
+  await rowOf(page, 'hub').getByText('nothing sent yet').waitFor();
+  expect(await accessibilityFaults(page, looks)).toEqual([]);
+  await page.getByRole('link', { name: 'hub' }).click();
+  await page.getByText('Nothing was sent in the last 30 days.').waitFor();
+  await page.getByRole('link', { name: 'Webhooks' }).click();
   await page.getByRole('link', { name: 'chat' }).click();
   await rowOf(page, 'webhook.test').getByText('HTTP 500').waitFor();
   expect(await accessibilityFaults(page, looks)).toEqual([]);
@@ -126,6 +156,18 @@ test('an admin sees what was sent to a webhook and sends it again, what a collec
   await page.getByRole('button', { name: /^Account and display/ }).click();
   await page.getByRole('link', { name: 'Retention' }).click();
   await page.getByText('No policy is set: runs keep their results').waitFor();
+  await page.getByRole('button', { name: 'Change' }).click();
+  const policy = page.getByRole('dialog');
+  await policy.getByLabel('Runs give up their results').fill('90');
+  await policy.getByLabel('Labels of runs').fill('team');
+  await policy.getByText('use KEY=VALUE, such as team=search').waitFor();
+  await policy.getByLabel('Labels of runs').fill('team=search');
+  await policy.getByText('cairn retention set --runs-older-than 90d --keep-label team=search --every 24').waitFor();
+  expect(await accessibilityFaults(page, [looks[1]])).toEqual([]);
+  await policy.getByRole('button', { name: 'Set the policy' }).click();
+  await policy.waitFor({ state: 'detached' });
+  await page.getByText('Runs give up their results 90 days after they ended').waitFor();
+  expect(await client.getRetention()).toMatchObject({ runsOlderThanDays: 90, checkpoints: 0, keepLabels: ['team=search'], everyHours: 24 });
   await page.getByRole('button', { name: 'Look' }).click();
   await page.getByText(/^Nothing would go\. .* artifacts of .* would stay\.$/).waitFor();
   await page

@@ -1,12 +1,15 @@
-import { type OutgoingDeliveryState, type OutgoingDeliveryView, outgoingDeliveryState } from '@cairn/contract';
+import { type OutgoingDeliveryPage, type OutgoingDeliveryState, type OutgoingDeliveryView, outgoingDeliveryState } from '@cairn/contract';
 import { Button, NativeSelect } from '@mantine/core';
+import type { ReactNode } from 'react';
 import type { Look } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
+import { Pager } from '../../parts/pager.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
 import { Ago, Until } from '../../parts/time.tsx';
 import classes from './automation.module.css';
+import type { OutgoingSearch } from './automation-search.ts';
 
 const outgoingLooks = {
   pending: { label: 'Waits', icon: 'clock', colour: 'blue' },
@@ -30,39 +33,53 @@ export function Newest({ newest }: { newest: OutgoingDeliveryView | null }) {
 
 const stateOf = (value: string): OutgoingDeliveryState | undefined => outgoingDeliveryState.safeParse(value).data;
 
-/** Chooses which deliveries are listed. */
-export function StateChoice({
-  value,
-  onChange,
-}: {
-  value: OutgoingDeliveryState | undefined;
-  onChange: (state: OutgoingDeliveryState | undefined) => void;
-}) {
+type OutgoingProps = {
+  page: OutgoingDeliveryPage;
+  search: OutgoingSearch;
+  onGo: (search: OutgoingSearch) => void;
+  /** Beside the choice of a state. */
+  children?: ReactNode;
+} & Pick<OutgoingTableProps, 'onResend'>;
+
+/** A page of what was sent to a receiver, all of it or that in one state. */
+export function Outgoing({ page, search: { state, cursor }, onGo, onResend, children }: OutgoingProps) {
   return (
-    <div className={classes.filters}>
-      <NativeSelect
-        size="xs"
-        label="Deliveries of the last 30 days"
-        value={value ?? ''}
-        data={[
-          { value: '', label: 'all' },
-          ...outgoingDeliveryState.options.map((one) => ({ value: one, label: outgoingLooks[one].label })),
-        ]}
-        onChange={({ currentTarget }) => onChange(stateOf(currentTarget.value))}
-      />
-    </div>
+    <>
+      <div className={tableClasses.filters}>
+        <NativeSelect
+          size="xs"
+          label="Deliveries of the last 30 days"
+          value={state ?? ''}
+          data={[
+            { value: '', label: 'all' },
+            ...outgoingDeliveryState.options.map((one) => ({ value: one, label: outgoingLooks[one].label })),
+          ]}
+          onChange={({ currentTarget }) => onGo({ state: stateOf(currentTarget.value) })}
+        />
+        {children}
+      </div>
+      {page.items.length === 0 ? (
+        <p className={tableClasses.empty}>
+          {state === undefined
+            ? 'Nothing was sent in the last 30 days.'
+            : `No delivery of the last 30 days is in the state “${outgoingLooks[state].label}”.`}
+        </p>
+      ) : (
+        <OutgoingTable items={page.items} onResend={onResend} />
+      )}
+      <Pager cursor={cursor} nextCursor={page.nextCursor} onGo={(next) => onGo({ state, cursor: next })} />
+    </>
   );
 }
 
 type OutgoingTableProps = {
   items: readonly OutgoingDeliveryView[];
   /** Sends one again; undefined where that is not possible. */
-  onResend?: (delivery: OutgoingDeliveryView) => void;
+  onResend?: ((delivery: OutgoingDeliveryView) => void) | undefined;
 };
 
 /** The log of what was sent: when, about what, and what the receiver answered. */
-export function OutgoingTable({ items, onResend }: OutgoingTableProps) {
-  if (items.length === 0) return <p className={tableClasses.empty}>No delivery matches.</p>;
+function OutgoingTable({ items, onResend }: OutgoingTableProps) {
   return (
     <Table name="Table of deliveries">
       <thead>

@@ -2,23 +2,22 @@ import { recipeNameOf, type ScheduleOutcome, type ScheduleView, scheduleText, wh
 import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { useFollow } from '../../app/follow.ts';
 import { useMay, useMe } from '../../app/me.ts';
+import { schedulesQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { ActionButton } from '../../parts/action-button.tsx';
+import { Answer } from '../../parts/answer.tsx';
 import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { CopyButton } from '../../parts/copy-call.tsx';
 import type { Look } from '../../parts/looks.ts';
 import { Pager } from '../../parts/pager.tsx';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
 import { Ago, At, Until } from '../../parts/time.tsx';
-import { useTitle } from '../../parts/title.ts';
 import classes from './automation.module.css';
-import { AutomationHeading, pageSize, pollMs } from './automation-heading.tsx';
+import { AutomationHeading, pollMs } from './automation-heading.tsx';
 
 const addCommand = 'cairn schedule add nightly --cron "0 3 * * *" --recipe mini';
 
@@ -26,31 +25,25 @@ type Verb = 'run' | 'pause' | 'resume';
 
 /** What starts by itself: when next, and what became of the last time. */
 export function SchedulesPage() {
-  useTitle('Schedules');
-  useFollow('runs');
   const { client } = useServices();
   const { cursor } = useSearch({ from: '/signed-in/schedules' });
   const navigate = useNavigate({ from: '/schedules' });
   const [asks, setAsks] = useState<{ schedule: ScheduleView; verb: Verb } | null>(null);
-  const schedules = useQuery({
-    queryKey: [...keys.schedules, cursor],
-    queryFn: ({ signal }) => client.listSchedules({ limit: pageSize, ...(cursor === undefined ? {} : { cursor }) }, { signal }),
-    placeholderData: keepPreviousData,
-    refetchInterval: pollMs,
-  });
+  const schedules = useQuery({ ...schedulesQuery(client, cursor), placeholderData: keepPreviousData, refetchInterval: pollMs });
   return (
     <>
       <AutomationHeading title="Schedules" cli="cairn schedule list" call={{ path: '/v1/schedules' }} />
-      {schedules.error !== null && <ProblemNotice error={schedules.error} onRetry={() => void schedules.refetch()} />}
-      {schedules.data === undefined ? (
-        schedules.error === null && <p role="status">Loading …</p>
-      ) : schedules.data.items.length === 0 ? (
-        <p className={tableClasses.empty}>
-          No schedule yet: <code>{addCommand}</code> <CopyButton text={addCommand} /> adds one.
-        </p>
-      ) : (
-        <Schedules items={schedules.data.items} onAsk={(schedule, verb) => setAsks({ schedule, verb })} />
-      )}
+      <Answer of={schedules}>
+        {({ items }) =>
+          items.length === 0 ? (
+            <p className={tableClasses.empty}>
+              No schedule yet: <code>{addCommand}</code> <CopyButton text={addCommand} /> adds one.
+            </p>
+          ) : (
+            <Schedules items={items} onAsk={(schedule, verb) => setAsks({ schedule, verb })} />
+          )
+        }
+      </Answer>
       <Pager cursor={cursor} nextCursor={schedules.data?.nextCursor ?? null} onGo={(next) => void navigate({ search: { cursor: next } })} />
       {asks !== null && <VerbDialog {...asks} onClose={() => setAsks(null)} />}
     </>

@@ -8,28 +8,28 @@ import {
   triggerGroupText,
 } from '@cairn/contract';
 import { Button, NativeSelect } from '@mantine/core';
-import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
+import { triggerQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { Commit } from '../../parts/commit.tsx';
-import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { CopyButton, quoted } from '../../parts/copy-call.tsx';
 import { Facts } from '../../parts/facts.tsx';
 import type { Look } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
+import { pageQuery } from '../../parts/page-search.ts';
 import { Pager } from '../../parts/pager.tsx';
-import { ProblemNotice } from '../../parts/problem.tsx';
+import { ReleaseDialog } from '../../parts/release-dialog.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
 import { Ago } from '../../parts/time.tsx';
-import { useTitle } from '../../parts/title.ts';
 import classes from './automation.module.css';
-import { AutomationHeading, pageSize, pollMs } from './automation-heading.tsx';
+import { AutomationHeading, pollMs } from './automation-heading.tsx';
 
 const outcomeLooks = {
   accepted: { label: 'Accepted', icon: 'clock', colour: 'blue' },
@@ -48,14 +48,8 @@ export function TriggerPage() {
   const { cursor, outcome } = useSearch({ from: '/signed-in/triggers/$name' });
   const navigate = useNavigate({ from: '/triggers/$name' });
   const { client } = useServices();
-  useTitle(name);
-  useFollow('runs');
-  const trigger = useQuery({
-    queryKey: [...keys.triggers, 'one', name],
-    queryFn: ({ signal }) => client.getTrigger(name, { signal }),
-    refetchInterval: pollMs,
-  });
-  const query = { limit: pageSize, ...(outcome === undefined ? {} : { outcome }), ...(cursor === undefined ? {} : { cursor }) };
+  const trigger = useQuery({ ...triggerQuery(client, name), refetchInterval: pollMs });
+  const query = { ...pageQuery(cursor), ...(outcome === undefined ? {} : { outcome }) };
   const deliveries = useQuery({
     queryKey: [...keys.triggers, 'one', name, 'deliveries', query],
     queryFn: ({ signal }) => client.listDeliveries(name, query, { signal }),
@@ -63,7 +57,6 @@ export function TriggerPage() {
     refetchInterval: pollMs,
     enabled: trigger.data !== undefined,
   });
-  const error = trigger.error ?? deliveries.error;
   return (
     <>
       <AutomationHeading
@@ -71,28 +64,36 @@ export function TriggerPage() {
         cli={`cairn trigger deliveries ${quoted(name)}${outcome === undefined ? '' : ` --outcome ${outcome}`}`}
         call={{ path: `/v1/triggers/${encodeURIComponent(name)}/deliveries${outcome === undefined ? '' : `?outcome=${outcome}`}` }}
       />
-      {error !== null && <ProblemNotice error={error} onRetry={() => void Promise.all([trigger.refetch(), deliveries.refetch()])} />}
-      {trigger.data !== undefined && <TriggerFacts trigger={trigger.data} />}
-      {trigger.data !== undefined && (
-        <div className={classes.filters}>
-          <NativeSelect
-            size="xs"
-            label="Deliveries of the last week"
-            value={outcome ?? ''}
-            data={[{ value: '', label: 'all' }, ...deliveryOutcome.options.map((one) => ({ value: one, label: outcomeLooks[one].label }))]}
-            onChange={({ currentTarget: { value } }) => void navigate({ search: { outcome: outcomeOf(value) } })}
-          />
-        </div>
-      )}
-      {deliveries.data === undefined ? (
-        error === null && <p role="status">Loading …</p>
-      ) : deliveries.data.items.length === 0 ? (
-        <p className={tableClasses.empty}>
-          {outcome === undefined ? 'Nothing was delivered in the last week.' : `No delivery of the last week is ${outcome}.`}
-        </p>
-      ) : (
-        <Deliveries trigger={name} items={deliveries.data.items} />
-      )}
+      <Answer of={trigger}>
+        {(data) => (
+          <>
+            <TriggerFacts trigger={data} />
+            <div className={tableClasses.filters}>
+              <NativeSelect
+                size="xs"
+                label="Deliveries of the last week"
+                value={outcome ?? ''}
+                data={[
+                  { value: '', label: 'all' },
+                  ...deliveryOutcome.options.map((one) => ({ value: one, label: outcomeLooks[one].label })),
+                ]}
+                onChange={({ currentTarget: { value } }) => void navigate({ search: { outcome: outcomeOf(value) } })}
+              />
+            </div>
+            <Answer of={deliveries}>
+              {({ items }) =>
+                items.length === 0 ? (
+                  <p className={tableClasses.empty}>
+                    {outcome === undefined ? 'Nothing was delivered in the last week.' : `No delivery of the last week is ${outcome}.`}
+                  </p>
+                ) : (
+                  <Deliveries trigger={name} items={items} />
+                )
+              }
+            </Answer>
+          </>
+        )}
+      </Answer>
       <Pager
         cursor={cursor}
         nextCursor={deliveries.data?.nextCursor ?? null}
@@ -107,7 +108,6 @@ function TriggerFacts({ trigger }: { trigger: TriggerView }) {
   const address = `${window.location.origin}${path}`;
   return (
     <Facts
-      className={classes.facts}
       facts={[
         ['From', provider],
         ['Starts', `${recipeNameOf(run)}${run.dataset === undefined ? '' : ` on ${run.dataset}`}`],
@@ -189,36 +189,7 @@ function Deliveries({ trigger, items }: { trigger: string; items: readonly Deliv
           ))}
         </tbody>
       </Table>
-      {asks !== null && <ReleaseDialog trigger={trigger} delivery={asks} onClose={() => setAsks(null)} />}
+      {asks !== null && <ReleaseDialog delivery={{ ...asks, trigger }} onClose={() => setAsks(null)} />}
     </>
-  );
-}
-
-function ReleaseDialog({ trigger, delivery, onClose }: { trigger: string; delivery: DeliveryView; onClose: () => void }) {
-  const { client, queries } = useServices();
-  const release = useMutation({
-    mutationFn: () => client.releaseDelivery(trigger, delivery.id),
-    onSuccess: async () => {
-      await queries.invalidateQueries({ queryKey: keys.triggers });
-      onClose();
-    },
-  });
-  return (
-    <ConfirmDialog
-      title={`Release ${delivery.subject}?`}
-      action="Start its run"
-      isBusy={release.isPending}
-      error={release.error}
-      onConfirm={() => release.mutate()}
-      onClose={onClose}
-    >
-      <p>{delivery.reason}</p>
-      {delivery.source !== null && (
-        <p>
-          Look at the commit first: <Commit source={delivery.source} />
-        </p>
-      )}
-      <p>A run of the trigger {trigger} starts for it, in the name of the trigger’s owner.</p>
-    </ConfirmDialog>
   );
 }

@@ -3,44 +3,40 @@ import { Button } from '@mantine/core';
 import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { useFollow } from '../../app/follow.ts';
-import { useMay } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { quoted } from '../../parts/copy-call.tsx';
 import { Facts } from '../../parts/facts.tsx';
 import { formatCount } from '../../parts/numbers.ts';
-import { Pager } from '../../parts/pager.tsx';
+import { pageQuery } from '../../parts/page-search.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { Ago, At } from '../../parts/time.tsx';
-import { useTitle } from '../../parts/title.ts';
-import classes from './automation.module.css';
-import { AutomationHeading, pageSize, pollMs } from './automation-heading.tsx';
-import { OutgoingTable, StateChoice } from './outgoing.tsx';
-import { NotForRole } from './webhooks-page.tsx';
+import { AdminsPage, pollMs } from './automation-heading.tsx';
+import type { OutgoingSearch } from './automation-search.ts';
+import { Outgoing } from './outgoing.tsx';
 
 /** A webhook: what was sent to it, and what it answered. */
 export function WebhookPage() {
   const { name } = useParams({ from: '/signed-in/webhooks/$name' });
-  useTitle(name);
-  useFollow('runs');
-  const maySee = useMay('delivery.manage');
   return (
-    <>
-      <AutomationHeading
-        title={name}
-        cli={`cairn webhook deliveries ${quoted(name)}`}
-        call={{ path: `/v1/webhooks/${encodeURIComponent(name)}/deliveries` }}
-      />
-      {maySee ? <Webhook name={name} /> : <NotForRole what="webhooks" />}
-    </>
+    <AdminsPage
+      title={name}
+      what="webhooks"
+      cli={`cairn webhook deliveries ${quoted(name)}`}
+      call={{ path: `/v1/webhooks/${encodeURIComponent(name)}/deliveries` }}
+    >
+      <Webhook name={name} />
+    </AdminsPage>
   );
 }
 
+const queryOf = ({ cursor, state }: OutgoingSearch) => ({ ...pageQuery(cursor), ...(state === undefined ? {} : { state }) });
+
 function Webhook({ name }: { name: string }) {
   const { client, queries } = useServices();
-  const { cursor, state } = useSearch({ from: '/signed-in/webhooks/$name' });
+  const search = useSearch({ from: '/signed-in/webhooks/$name' });
   const navigate = useNavigate({ from: '/webhooks/$name' });
   const [asks, setAsks] = useState<OutgoingDeliveryView | null>(null);
   const webhook = useQuery({
@@ -48,7 +44,7 @@ function Webhook({ name }: { name: string }) {
     queryFn: ({ signal }) => client.getWebhook(name, { signal }),
     refetchInterval: pollMs,
   });
-  const query = { limit: pageSize, ...(state === undefined ? {} : { state }), ...(cursor === undefined ? {} : { cursor }) };
+  const query = queryOf(search);
   const deliveries = useQuery({
     queryKey: [...keys.webhooks, name, 'deliveries', query],
     queryFn: ({ signal }) => client.listWebhookDeliveries(name, query, { signal }),
@@ -60,31 +56,25 @@ function Webhook({ name }: { name: string }) {
     mutationFn: () => client.testWebhook(name),
     onSuccess: () => queries.invalidateQueries({ queryKey: keys.webhooks }),
   });
-  const error = webhook.error ?? deliveries.error ?? test.error;
-  const retry = (): void => {
-    test.reset();
-    void Promise.all([webhook.refetch(), deliveries.refetch()]);
-  };
   return (
     <>
-      {error !== null && <ProblemNotice error={error} onRetry={retry} />}
-      {webhook.data === undefined ? error === null && <p role="status">Loading …</p> : <WebhookFacts webhook={webhook.data} />}
-      {deliveries.data !== undefined && (
-        <>
-          <div className={classes.filters}>
-            <StateChoice value={state} onChange={(next) => void navigate({ search: { state: next } })} />
-            <Button variant="default" mb="0.75rem" loading={test.isPending} onClick={() => test.mutate()}>
-              Send a test
-            </Button>
-          </div>
-          <OutgoingTable items={deliveries.data.items} onResend={setAsks} />
-          <Pager
-            cursor={cursor}
-            nextCursor={deliveries.data.nextCursor}
-            onGo={(next) => void navigate({ search: { state, cursor: next } })}
-          />
-        </>
-      )}
+      <Answer of={webhook}>
+        {(data) => (
+          <>
+            <WebhookFacts webhook={data} />
+            {test.error !== null && <ProblemNotice error={test.error} />}
+            <Answer of={deliveries}>
+              {(page) => (
+                <Outgoing page={page} search={search} onGo={(next) => void navigate({ search: next })} onResend={setAsks}>
+                  <Button variant="default" loading={test.isPending} onClick={() => test.mutate()}>
+                    Send a test
+                  </Button>
+                </Outgoing>
+              )}
+            </Answer>
+          </>
+        )}
+      </Answer>
       {asks !== null && <ResendDialog webhook={name} delivery={asks} onClose={() => setAsks(null)} />}
     </>
   );
@@ -93,7 +83,6 @@ function Webhook({ name }: { name: string }) {
 function WebhookFacts({ webhook: { url, events, createdBy, createdAt, pending, failed, previousSecretUntil } }: { webhook: WebhookView }) {
   return (
     <Facts
-      className={classes.facts}
       facts={[
         ['Address', <code key="url">{url}</code>],
         ['Events', events.join(', ')],
@@ -142,39 +131,30 @@ function ResendDialog({ webhook, delivery, onClose }: { webhook: string; deliver
 /** A code host: what was reported to it, and what it answered. */
 export function CodeHostPage() {
   const { name } = useParams({ from: '/signed-in/code-hosts/$name' });
-  useTitle(name);
-  useFollow('runs');
-  const maySee = useMay('delivery.manage');
   return (
-    <>
-      <AutomationHeading
-        title={name}
-        cli={`cairn codehost deliveries ${quoted(name)}`}
-        call={{ path: `/v1/code-hosts/${encodeURIComponent(name)}/deliveries` }}
-      />
-      {maySee ? <Reports name={name} /> : <NotForRole what="code hosts" />}
-    </>
+    <AdminsPage
+      title={name}
+      what="code hosts"
+      cli={`cairn codehost deliveries ${quoted(name)}`}
+      call={{ path: `/v1/code-hosts/${encodeURIComponent(name)}/deliveries` }}
+    >
+      <Reports name={name} />
+    </AdminsPage>
   );
 }
 
 function Reports({ name }: { name: string }) {
   const { client } = useServices();
-  const { cursor, state } = useSearch({ from: '/signed-in/code-hosts/$name' });
+  const search = useSearch({ from: '/signed-in/code-hosts/$name' });
   const navigate = useNavigate({ from: '/code-hosts/$name' });
-  const query = { limit: pageSize, ...(state === undefined ? {} : { state }), ...(cursor === undefined ? {} : { cursor }) };
+  const query = queryOf(search);
   const reports = useQuery({
     queryKey: [...keys.codeHosts, name, query],
     queryFn: ({ signal }) => client.listReports(name, query, { signal }),
     placeholderData: keepPreviousData,
     refetchInterval: pollMs,
   });
-  if (reports.error !== null) return <ProblemNotice error={reports.error} onRetry={() => void reports.refetch()} />;
-  if (reports.data === undefined) return <p role="status">Loading …</p>;
   return (
-    <>
-      <StateChoice value={state} onChange={(next) => void navigate({ search: { state: next } })} />
-      <OutgoingTable items={reports.data.items} />
-      <Pager cursor={cursor} nextCursor={reports.data.nextCursor} onGo={(next) => void navigate({ search: { state, cursor: next } })} />
-    </>
+    <Answer of={reports}>{(page) => <Outgoing page={page} search={search} onGo={(next) => void navigate({ search: next })} />}</Answer>
   );
 }

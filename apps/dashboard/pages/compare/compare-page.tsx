@@ -6,10 +6,10 @@ import { lazy, type ReactNode, Suspense } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { CopyCall } from '../../parts/copy-call.tsx';
 import { runLooks } from '../../parts/looks.ts';
 import { formatCount, formatGpuHours, formatMap } from '../../parts/numbers.ts';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
@@ -42,14 +42,8 @@ export function ComparePage() {
         <p className={classes.empty}>
           Select two to eight runs in the <Link to="/runs">table of runs</Link>, and choose Compare.
         </p>
-      ) : comparison.data === undefined ? (
-        comparison.error === null ? (
-          <p role="status">Loading …</p>
-        ) : (
-          <ProblemNotice error={comparison.error} onRetry={() => void comparison.refetch()} />
-        )
       ) : (
-        <Comparison comparison={comparison.data} />
+        <Answer of={comparison}>{(data) => <Comparison comparison={data} />}</Answer>
       )}
     </>
   );

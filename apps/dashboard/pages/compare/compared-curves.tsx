@@ -5,6 +5,7 @@ import { useQueries } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import chartClasses from '../../parts/charts.module.css';
 import { curveDigits, curveKinds, smooth } from '../../parts/curve-kinds.ts';
 import { Plot, type PlotLine, plotHeight } from '../../parts/plot.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
@@ -45,7 +46,7 @@ export default function ComparedCurves({ comparison: { runs, steps } }: { compar
   );
   return (
     <>
-      <div className={classes.choice}>
+      <div className={chartClasses.choice}>
         <NativeSelect
           label="Stage"
           value={stage?.name ?? ''}
@@ -67,7 +68,7 @@ export default function ComparedCurves({ comparison: { runs, steps } }: { compar
           data={['linear', 'log']}
           onChange={({ currentTarget: { value } }) => change({ scale: value === 'log' ? 'log' : undefined })}
         />
-        <label className={classes.smoothing}>
+        <label className={chartClasses.smoothing}>
           Smoothing {smoothing}
           <input
             type="range"
@@ -82,7 +83,7 @@ export default function ComparedCurves({ comparison: { runs, steps } }: { compar
       {failed !== undefined && <ProblemNotice error={failed.error} onRetry={() => void failed.refetch()} />}
       {curves.length === 0 &&
         (isLoading ? <p role="status">Loading …</p> : <p className={classes.empty}>No curve of this stage has been reported.</p>)}
-      <div className={classes.charts}>
+      <div className={chartClasses.charts}>
         {curves.map((curve) => (
           <Chart key={curve.name} {...curve} x={x} isLog={scale === 'log'} />
         ))}

@@ -95,7 +95,8 @@ test('a list tells how many images each label has, and shows some of them', asyn
       { imageId: 'bbb000', label: null },
     ],
   };
-  const data = { details: { lists: { ...lists, clean } } };
+  const query = { ...lists.query, rows: 0, distinct: 0 };
+  const data = { details: { lists: { ...lists, clean, query } } };
   await harness.prisma.artifact.update({ where: { id: artifactId ?? '' }, data: { details: JSON.parse(JSON.stringify(data.details)) } });
 
   const page = await openPage('/datasets/toy@1', { expected: [/status of 404/] });
@@ -112,4 +113,6 @@ test('a list tells how many images each label has, and shows some of them', asyn
   await page.getByLabel('List', { exact: true }).selectOption('index');
   await page.getByText('It was prepared by an earlier release').first().waitFor();
   expect(new URL(page.url()).search).toBe('?list=index');
+  await page.getByLabel('List', { exact: true }).selectOption('query');
+  await page.getByText('The list is empty').waitFor();
 });

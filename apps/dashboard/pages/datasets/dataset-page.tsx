@@ -1,15 +1,15 @@
 import type { DatasetUsage } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
-import type { ReactNode } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
-import { keys } from '../../app/query-keys.ts';
+import { datasetQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { CopyButton, CopyCall, quoted } from '../../parts/copy-call.tsx';
+import { type Fact, Facts } from '../../parts/facts.tsx';
 import { runLooks } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
@@ -25,18 +25,14 @@ export function DatasetPage() {
   const { client } = useServices();
   useTitle(name);
   useFollow('runs');
-  const usage = useQuery({
-    queryKey: [...keys.datasets, name, 'usage'],
-    queryFn: ({ signal }) => client.getDatasetUsage(name, { signal }),
-  });
+  const usage = useQuery(datasetQuery(client, name));
   return (
     <>
       <div className={tableClasses.heading}>
         <h1>{usage.data === undefined ? name : `${usage.data.dataset.name}@${usage.data.dataset.version}`}</h1>
         <CopyCall cli={`cairn dataset show ${quoted(name)}`} call={{ path: `/v1/datasets/${encodeURIComponent(name)}/usage` }} />
       </div>
-      {usage.error !== null && <ProblemNotice error={usage.error} onRetry={() => void usage.refetch()} />}
-      {usage.data === undefined ? usage.error === null && <p role="status">Loading …</p> : <Dataset usage={usage.data} />}
+      <Answer of={usage}>{(data) => <Dataset usage={data} />}</Answer>
     </>
   );
 }
@@ -45,11 +41,11 @@ function Dataset({ usage: { dataset, versions, lists, runs, models } }: { usage:
   const maySubmit = useMay('run.submit');
   const { name, version, source, owner, createdAt, digest, digestBasis } = dataset;
   const reference = `${name}@${version}`;
-  const facts: [string, ReactNode][] = [
+  const facts: Fact[] = [
     ['Kind', source.kind === 'tars' ? 'the official tars' : 'a folder of images'],
     ['Images', <code key="images">{source.root}</code>],
     ['Metadata', <code key="metadata">{source.metadata}</code>],
-    ...(source.countries === null ? [] : [['Countries', <code key="countries">{source.countries}</code>] satisfies [string, ReactNode]]),
+    ...(source.countries === null ? [] : [['Countries', <code key="countries">{source.countries}</code>] satisfies Fact]),
     ['Registered', <Ago key="registered" at={createdAt} />],
     ['Owner', owner],
     [
@@ -61,14 +57,7 @@ function Dataset({ usage: { dataset, versions, lists, runs, models } }: { usage:
   ];
   return (
     <div className={classes.page}>
-      <dl className={classes.facts}>
-        {facts.map(([title, value]) => (
-          <div key={title}>
-            <dt>{title}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts facts={facts} />
       <section aria-labelledby="lists">
         <h2 id="lists">Lists</h2>
         {lists.length === 0 ? (

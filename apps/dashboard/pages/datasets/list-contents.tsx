@@ -26,16 +26,20 @@ export function ListContents({ dataset, lists }: { dataset: string; lists: reado
           onChange={({ currentTarget: { value } }) => void navigate({ search: { list: value }, replace: true, resetScroll: false })}
         />
       </div>
-      <div className={classes.halves}>
-        <div>
-          <h3>Images of a label</h3>
-          <Sizes list={list} />
+      {list.rows === 0 ? (
+        <p className={tableClasses.dim}>The list is empty: no image of the dataset belongs in it.</p>
+      ) : (
+        <div className={classes.halves}>
+          <div>
+            <h3>Images of a label</h3>
+            <Sizes list={list} />
+          </div>
+          <div>
+            <h3>Some of its images</h3>
+            <Samples dataset={dataset} list={list} />
+          </div>
         </div>
-        <div>
-          <h3>Some of its images</h3>
-          <Samples dataset={dataset} list={list} />
-        </div>
-      </div>
+      )}
     </section>
   );
 }

@@ -1,11 +1,12 @@
 import type { EvaluationView, LineageView, ScoreDistribution } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
+import { runQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './evaluation.module.css';
 import { QueryList } from './query-list.tsx';
@@ -37,27 +38,24 @@ function Evaluation({ of }: { of: string }) {
     queryFn: ({ signal }) => client.getEvaluationLineage(of, { signal }),
   });
   useTitle(lineage.data?.evaluation.name ?? 'Evaluation');
-  if (lineage.data === undefined) {
-    return lineage.error === null ? (
-      <p role="status">Loading …</p>
-    ) : (
-      <ProblemNotice error={lineage.error} onRetry={() => void lineage.refetch()} />
-    );
-  }
-  const { evaluation } = lineage.data;
+  return <Answer of={lineage}>{(data) => <Evaluated of={of} lineage={data} />}</Answer>;
+}
+
+function Evaluated({ of, lineage }: { of: string; lineage: LineageView }) {
+  const { evaluation } = lineage;
   return (
     <>
       <div className={classes.heading}>
         <h1>{evaluation.name}</h1>
         <CopyCall cli={`cairn queries ${quoted(of)}`} call={{ path: `/v1/evaluation/queries?of=${encodeURIComponent(of)}` }} />
       </div>
-      <Made lineage={lineage.data} />
+      <Made lineage={lineage} />
       <div className={classes.overview}>
         <ScoreTables evaluation={evaluation} />
         {evaluation.hasQueries && <Distribution of={of} />}
       </div>
       {evaluation.hasQueries ? (
-        <QueryList of={of} lineage={lineage.data} />
+        <QueryList of={of} lineage={lineage} />
       ) : (
         <p className={classes.empty}>An earlier release made this evaluation, without scores by query. Submit its recipe again.</p>
       )}
@@ -109,13 +107,7 @@ function Distribution({ of }: { of: string }) {
   return (
     <section aria-label="Average precision" className={classes.card}>
       <h2>Average precision of the queries</h2>
-      {counted.data !== undefined ? (
-        <Bars counted={counted.data} />
-      ) : counted.error === null ? (
-        <p role="status">Loading …</p>
-      ) : (
-        <ProblemNotice error={counted.error} onRetry={() => void counted.refetch()} />
-      )}
+      <Answer of={counted}>{(data) => <Bars counted={data} />}</Answer>
     </section>
   );
 }
@@ -193,7 +185,7 @@ function ScoreTables({ evaluation }: { evaluation: EvaluationView }) {
 /** What the stages and evaluations of the run have scored. Stages are scored by Kaggle's formula alone, as they train. */
 function Stages({ runId }: { runId: string }) {
   const { client } = useServices();
-  const run = useQuery({ queryKey: keys.run(runId), queryFn: ({ signal }) => client.getRun(runId, { signal }) });
+  const run = useQuery(runQuery(client, runId));
   const scored = run.data?.stepViews.filter(
     ({ kind, scores }) => ['train', 'evaluate'].includes(kind) && Object.keys(scores).some((name) => name.startsWith('mapAt100')),
   );

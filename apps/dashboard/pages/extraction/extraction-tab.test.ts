@@ -5,6 +5,7 @@ import { drawImages, imagePath, storeRejected } from '@cairn/testing/search-resu
 import { storeSearchableModel } from '@cairn/testing/searchable-model';
 import { expect, test, vi } from 'vitest';
 import { accessibilityFaults } from '../../testing/accessibility.ts';
+import { measureMainThread } from '../../testing/main-thread.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -31,9 +32,13 @@ test('10,000 shards are a grid that the keyboard reaches, with a page of a table
     data: { shardsTotal: 10_000, shardsCommitted: 7_000, rows: 3_499_860, rejected: 140 },
   });
 
-  const page = await openPage(`/runs/${runId}?tab=extraction&step=extract_index`, { expected: [/status of 4\d\d/] });
+  const page = await openPage('/favicon.svg', { expected: [/status of 4\d\d/] });
+  const noteMainThread = await measureMainThread(page);
+  await page.goto(`/runs/${runId}?tab=extraction&step=extract_index`);
   await page.getByText('7,000 of 10,000 shards are committed: 3,499,860 rows + 140 rejected = 3,500,000 of 5,000,000 images').waitFor();
   const grid = page.getByRole('slider', { name: 'Shard' });
+  await grid.waitFor();
+  await noteMainThread('a grid of 10,000 shards');
   await grid.press('End');
   await grid.press('ArrowLeft');
   expect(await grid.getAttribute('aria-valuetext')).toBe('Shard 9998: open');

@@ -5,6 +5,8 @@ import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
+import { type Fact, Facts } from '../../parts/facts.tsx';
 import { formatCount, formatDuration, formatShare } from '../../parts/numbers.ts';
 import { Picture } from '../../parts/picture.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
@@ -71,26 +73,7 @@ function Shards({ grid }: { grid: ShardGrid }) {
   const select = (next: number): void => void navigate({ search: (now) => ({ ...now, shard: next }), replace: true, resetScroll: false });
   return (
     <>
-      <dl className={classes.facts}>
-        <div>
-          <dt>Shards</dt>
-          <dd>
-            {formatCount(grid.counts.committed)} of {formatCount(grid.counts.total)} committed, {formatCount(grid.counts.leased)} in work
-          </dd>
-        </div>
-        {grid.rate !== null && (
-          <div>
-            <dt>Rate, last 10 minutes</dt>
-            <dd>{grid.rate < 10 ? grid.rate.toFixed(1) : formatCount(Math.round(grid.rate))} images/s</dd>
-          </div>
-        )}
-        {grid.etaSeconds !== null && (
-          <div>
-            <dt>Left</dt>
-            <dd>{formatDuration(grid.etaSeconds * 1000)}</dd>
-          </div>
-        )}
-      </dl>
+      <Facts facts={shardFacts(grid)} />
       <div className={classes.columns}>
         <section aria-label="Grid of shards" className={classes.card}>
           <NativeSelect
@@ -111,6 +94,14 @@ function Shards({ grid }: { grid: ShardGrid }) {
   );
 }
 
+const shardFacts = ({ counts, rate, etaSeconds }: ShardGrid): Fact[] => [
+  ['Shards', `${formatCount(counts.committed)} of ${formatCount(counts.total)} committed, ${formatCount(counts.leased)} in work`],
+  ...(rate === null
+    ? []
+    : [['Rate, last 10 minutes', `${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} images/s`] satisfies Fact]),
+  ...(etaSeconds === null ? [] : [['Left', formatDuration(etaSeconds * 1000)] satisfies Fact]),
+];
+
 const colouringOf = (value: string): keyof typeof colourings => (value === 'worker' || value === 'time' ? value : 'state');
 
 const rejectedPageSize = 12;
@@ -128,43 +119,39 @@ function RejectedImages({ runId, step }: { runId: string; step: string }) {
   return (
     <section aria-label="Rejected images" className={classes.card}>
       <h2>Rejected images</h2>
-      {rejected.data === undefined ? (
-        rejected.error === null ? (
-          <p role="status">Loading …</p>
-        ) : (
-          <ProblemNotice error={rejected.error} onRetry={() => void rejected.refetch()} />
-        )
-      ) : (
-        <>
-          <ul className={classes.rejected}>
-            {rejected.data.items.map(({ imageId, path, reason, shard }) => (
-              <li key={`${shard} ${imageId}`}>
-                <span className={classes.thumb}>
-                  <Picture dataset={rejected.data.dataset} imageId={imageId} size={256} alt={`The rejected image ${imageId}`} />
-                </span>
-                <span>
-                  <strong>{reason}</strong>
-                  <code>{path}</code>
-                  <span className={classes.dim}>shard {shard}</span>
-                </span>
-              </li>
-            ))}
-          </ul>
-          <p className={classes.pages}>
-            {cursor !== undefined && (
-              <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: undefined })} resetScroll={false}>
-                First page
-              </Link>
-            )}
-            {rejected.data.nextCursor !== null && (
-              <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: rejected.data.nextCursor ?? undefined })} resetScroll={false}>
-                Next page
-              </Link>
-            )}
-            <span className={classes.dim}>{formatCount(rejected.data.total)} rejected</span>
-          </p>
-        </>
-      )}
+      <Answer of={rejected}>
+        {({ items, dataset, nextCursor, total }) => (
+          <>
+            <ul className={classes.rejected}>
+              {items.map(({ imageId, path, reason, shard }) => (
+                <li key={`${shard} ${imageId}`}>
+                  <span className={classes.thumb}>
+                    <Picture dataset={dataset} imageId={imageId} size={256} alt={`The rejected image ${imageId}`} />
+                  </span>
+                  <span>
+                    <strong>{reason}</strong>
+                    <code>{path}</code>
+                    <span className={classes.dim}>shard {shard}</span>
+                  </span>
+                </li>
+              ))}
+            </ul>
+            <p className={classes.pages}>
+              {cursor !== undefined && (
+                <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: undefined })} resetScroll={false}>
+                  First page
+                </Link>
+              )}
+              {nextCursor !== null && (
+                <Link from="/runs/$runId" search={(now) => ({ ...now, cursor: nextCursor })} resetScroll={false}>
+                  Next page
+                </Link>
+              )}
+              <span className={classes.dim}>{formatCount(total)} rejected</span>
+            </p>
+          </>
+        )}
+      </Answer>
     </section>
   );
 }

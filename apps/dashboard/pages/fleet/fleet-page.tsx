@@ -1,14 +1,13 @@
 import type { FleetView, FleetWork, PoolNode } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import type { ReactNode } from 'react';
 import { useFollow } from '../../app/follow.ts';
-import { keys } from '../../app/query-keys.ts';
+import { fleetQuery, fleetWorkQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { CopyCall } from '../../parts/copy-call.tsx';
 import type { Look } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
@@ -17,8 +16,8 @@ import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './fleet.module.css';
 
-/** Rows of a table in the document; the rest is counted. */
-const shown = 50;
+/** Rows of each table in the document; the rest is counted. */
+const shown = 25;
 
 const nodeLooks = {
   free: { label: 'Has room', icon: 'check', colour: 'green' },
@@ -32,8 +31,8 @@ export function FleetPage() {
   const { client } = useServices();
   useTitle('Fleet');
   useFollow('fleet');
-  const fleet = useQuery({ queryKey: keys.fleet, queryFn: ({ signal }) => client.getFleet({ signal }) });
-  const work = useQuery({ queryKey: [...keys.fleet, 'work'], queryFn: ({ signal }) => client.getFleetWork({ signal }) });
+  const fleet = useQuery(fleetQuery(client));
+  const work = useQuery(fleetWorkQuery(client));
   return (
     <>
       <div className={tableClasses.heading}>
@@ -41,18 +40,9 @@ export function FleetPage() {
         <CopyCall cli="cairn fleet" call={{ path: '/v1/fleet/work' }} />
       </div>
       <div className={classes.page}>
-        <Answer answer={fleet}>{fleet.data !== undefined && <Pools fleet={fleet.data} />}</Answer>
-        <Answer answer={work}>{work.data !== undefined && <Work work={work.data} />}</Answer>
+        <Answer of={fleet}>{(data) => <Pools fleet={data} />}</Answer>
+        <Answer of={work}>{(data) => <Work work={data} />}</Answer>
       </div>
-    </>
-  );
-}
-
-function Answer({ answer, children }: { answer: { error: unknown; data: unknown; refetch: () => unknown }; children: ReactNode }) {
-  return (
-    <>
-      {answer.error !== null && <ProblemNotice error={answer.error} onRetry={() => void answer.refetch()} />}
-      {answer.data === undefined && answer.error === null ? <p role="status">Loading …</p> : children}
     </>
   );
 }

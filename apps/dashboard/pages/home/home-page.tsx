@@ -1,18 +1,22 @@
 import { type AttentionItem, endedRunStates, liveRunStates, type RunListItem, type RunState } from '@cairn/contract';
+import { Button } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import type { ReactNode } from 'react';
+import { type ReactNode, useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
+import { useMay } from '../../app/me.ts';
+import { fleetQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { attentionLooks, runLooks } from '../../parts/looks.ts';
 import { formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
+import { ReleaseDialog } from '../../parts/release-dialog.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './home.module.css';
-import { attentionQuery, endedRunsQuery, fleetQuery, liveRunsQuery } from './home-queries.ts';
+import { attentionQuery, endedRunsQuery, liveRunsQuery } from './home-queries.ts';
 
 /** What needs a person, what runs, and what room there is. */
 export function HomePage() {
@@ -30,7 +34,9 @@ export function HomePage() {
   return (
     <div className={classes.page}>
       <Part title="Needs you" answer={attention}>
-        {attention.data?.total === 0 && <p className={classes.quiet}>Nothing: no failed run, no step that waits for long, no sick node.</p>}
+        {attention.data?.total === 0 && (
+          <p className={classes.quiet}>Nothing: no failed or held run, no step that waits for long, no sick node.</p>
+        )}
         <ul className={classes.list}>
           {items.map((item) => (
             <Attention key={`${item.kind} ${item.id}`} item={item} />
@@ -142,6 +148,9 @@ function Part({ title, answer, children }: PartProps) {
 }
 
 function Attention({ item }: { item: AttentionItem }) {
+  const mayRelease = useMay('delivery.release');
+  const [asks, setAsks] = useState(false);
+  const { delivery } = item;
   return (
     <li className={classes.item}>
       <div className={classes.line}>
@@ -154,11 +163,22 @@ function Attention({ item }: { item: AttentionItem }) {
             {item.step !== null && `, ${item.step}`}
           </span>
         )}
+        {delivery !== undefined && (
+          <Link to="/triggers/$name" params={{ name: delivery.trigger }} search={{ outcome: 'held' }}>
+            {delivery.subject}
+          </Link>
+        )}
+        {delivery !== undefined && mayRelease && (
+          <Button size="compact-xs" variant="default" aria-label={`Release ${delivery.subject}`} onClick={() => setAsks(true)}>
+            Release …
+          </Button>
+        )}
         <span className={classes.note}>
           <Ago at={item.since} />
         </span>
       </div>
       <p>{item.sentence}</p>
+      {asks && delivery !== undefined && <ReleaseDialog delivery={{ ...delivery, id: item.id }} onClose={() => setAsks(false)} />}
     </li>
   );
 }

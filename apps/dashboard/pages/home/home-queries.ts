@@ -20,6 +20,3 @@ export const endedRunsQuery = (client: CairnClient) =>
     queryKey: [...keys.runs, 'ended'],
     queryFn: ({ signal }) => client.listRuns({ state: endedRunStates, sort: '-updatedAt', limit: shown }, { signal }),
   });
-
-export const fleetQuery = (client: CairnClient) =>
-  queryOptions({ queryKey: keys.fleet, queryFn: ({ signal }) => client.getFleet({ signal }) });

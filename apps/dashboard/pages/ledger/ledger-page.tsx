@@ -7,24 +7,23 @@ import {
   ledgerProperty,
   lossCause,
 } from '@cairn/contract';
-import { Button } from '@mantine/core';
-import { useInfiniteQuery } from '@tanstack/react-query';
-import { Link, useSearch } from '@tanstack/react-router';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import type { Look } from '../../parts/looks.ts';
 import { formatGpuHours, formatShare } from '../../parts/numbers.ts';
-import { ProblemNotice } from '../../parts/problem.tsx';
+import { pageQuery } from '../../parts/page-search.ts';
+import { Pager } from '../../parts/pager.tsx';
 import { At } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import { Budgets } from './budgets.tsx';
 import classes from './ledger.module.css';
 import { endsOf, type LedgerSearch, type Period, periods } from './ledger-search.ts';
-
-const pageSize = 50;
 
 const groupingWords = {
   ...{ owner: 'Owner', run: 'Run', step: 'Step', attempt: 'Attempt', pool: 'Pool', cause: 'Cause of loss' },
@@ -44,7 +43,9 @@ const parts = [
 
 /** Where GPU time went, and what it cost. */
 export function LedgerPage() {
-  const search = useSearch({ from: '/signed-in/ledger' });
+  // A link to another period or property leads to its first page.
+  const { cursor, ...search } = useSearch({ from: '/signed-in/ledger' });
+  const navigate = useNavigate({ from: '/ledger' });
   const { by = 'owner', period = 'month', owner, run } = search;
   const { client } = useServices();
   useTitle('Ledger');
@@ -52,15 +53,12 @@ export function LedgerPage() {
   useFollow('runs');
   const ends = endsOf(period, new Date());
   const asked = { by, ...ends, ...(owner === undefined ? {} : { owner }), ...(run === undefined ? {} : { run }) };
-  const query = { ...asked, limit: pageSize };
-  const ledger = useInfiniteQuery({
+  const query = { ...asked, ...pageQuery(cursor) };
+  const ledger = useQuery({
     queryKey: [...keys.ledger, query],
-    queryFn: ({ signal, pageParam }) => client.readLedger(pageParam === '' ? query : { ...query, cursor: pageParam }, { signal }),
-    initialPageParam: '',
-    getNextPageParam: ({ nextCursor }) => nextCursor,
+    queryFn: ({ signal }) => client.readLedger(query, { signal }),
+    placeholderData: keepPreviousData,
   });
-  const first = ledger.data?.pages[0];
-  const last = ledger.data?.pages.at(-1);
   return (
     <>
       <div className={classes.heading}>
@@ -99,25 +97,18 @@ export function LedgerPage() {
           </Link>
         </p>
       )}
-      {ledger.error !== null && <ProblemNotice error={ledger.error} onRetry={() => void ledger.refetch()} />}
-      {first === undefined || last === undefined ? (
-        ledger.error === null && <p role="status">Loading …</p>
-      ) : (
-        <>
-          <Summary total={last.total} />
-          <LedgerTable by={by} search={search} rows={ledger.data?.pages.flatMap(({ items }) => items) ?? []} total={last.total} />
-          {ledger.hasNextPage && (
-            <p>
-              <Button variant="default" loading={ledger.isFetchingNextPage} onClick={() => void ledger.fetchNextPage()}>
-                Show more
-              </Button>
+      <Answer of={ledger}>
+        {({ items, nextCursor, total, from, to }) => (
+          <>
+            <Summary total={total} />
+            <LedgerTable by={by} search={search} rows={items} total={total} />
+            <Pager cursor={cursor} nextCursor={nextCursor} onGo={(next) => void navigate({ search: { ...search, cursor: next } })} />
+            <p className={classes.dim}>
+              From <At at={from} /> to <At at={to} />; attempts that still run are counted until then.
             </p>
-          )}
-          <p className={classes.dim}>
-            From <At at={first.from} /> to <At at={first.to} />; attempts that still run are counted until then.
-          </p>
-        </>
-      )}
+          </>
+        )}
+      </Answer>
     </>
   );
 }

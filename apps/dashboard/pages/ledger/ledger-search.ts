@@ -1,5 +1,6 @@
 import { ledgerGrouping } from '@cairn/contract';
 import { z } from 'zod';
+import { cursor } from '../../parts/page-search.ts';
 
 /** The periods to choose from: months of UTC, as budgets have them, and the last days. */
 export const periods = {
@@ -21,6 +22,7 @@ export const ledgerSearch = z.object({
     .regex(/^run_[0-9a-hjkmnp-tv-z]{26}$/)
     .optional()
     .catch(undefined),
+  cursor,
 });
 export type LedgerSearch = z.infer<typeof ledgerSearch>;
 

@@ -1,32 +1,35 @@
 import type { ModelView } from '@cairn/contract';
-import { Button } from '@mantine/core';
-import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
-import { Link, useParams, useSearch } from '@tanstack/react-router';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useFollow } from '../../app/follow.ts';
+import { modelsQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { Commit } from '../../parts/commit.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { LineageTree } from '../../parts/lineage-tree.tsx';
 import { formatCount, formatMap } from '../../parts/numbers.ts';
+import { Pager } from '../../parts/pager.tsx';
 import { ProblemNotice } from '../../parts/problem.tsx';
+import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './models.module.css';
 
-const pageSize = 50;
-
 /** All models, each with its newest version. */
 export function ModelsPage() {
+  const { cursor } = useSearch({ from: '/signed-in/models' });
+  const navigate = useNavigate({ from: '/models' });
   useTitle('Models');
   return (
     <>
-      <div className={classes.heading}>
+      <div className={tableClasses.heading}>
         <h1>Models</h1>
         <CopyCall cli="cairn models" call={{ path: '/v1/models' }} />
       </div>
-      <ModelTable name={null} />
+      <ModelTable name={null} cursor={cursor} onGo={(next) => void navigate({ search: { cursor: next } })} />
     </>
   );
 }
@@ -34,15 +37,17 @@ export function ModelsPage() {
 /** One model: where its aliases point, and its versions. */
 export function ModelPage() {
   const { name } = useParams({ from: '/signed-in/models/$name' });
+  const { version, cursor } = useSearch({ from: '/signed-in/models/$name' });
+  const navigate = useNavigate({ from: '/models/$name' });
   useTitle(name);
   return (
     <>
-      <div className={classes.heading}>
+      <div className={tableClasses.heading}>
         <h1>{name}</h1>
         <CopyCall cli={`cairn models ${quoted(name)}`} call={{ path: `/v1/models/${encodeURIComponent(name)}` }} />
       </div>
       <Aliases name={name} />
-      <ModelTable name={name} />
+      <ModelTable name={name} cursor={cursor} onGo={(next) => void navigate({ search: { version, cursor: next }, resetScroll: false })} />
       <ModelLineage name={name} />
     </>
   );
@@ -66,7 +71,7 @@ function ModelLineage({ name }: { name: string }) {
   const { model } = lineage.data.of;
   return (
     <section className={classes.lineage} aria-labelledby="lineage">
-      <div className={classes.heading}>
+      <div className={tableClasses.heading}>
         <h2 id="lineage">Lineage of {model}</h2>
         <CopyCall cli={`cairn lineage ${quoted(model ?? reference)}`} call={{ path: `/v1/models/${model ?? reference}/lineage` }} />
       </div>
@@ -75,72 +80,61 @@ function ModelLineage({ name }: { name: string }) {
   );
 }
 
+type ModelTableProps = { name: string | null; cursor: string | undefined; onGo: (cursor: string | undefined) => void };
+
 /** The versions of a model, or the newest version of every model, the newest first. */
-function ModelTable({ name }: { name: string | null }) {
+function ModelTable({ name, cursor, onGo }: ModelTableProps) {
   const { client } = useServices();
   useFollow('runs');
-  const models = useInfiniteQuery({
-    queryKey: [...keys.models, name],
-    queryFn: ({ signal, pageParam }) => {
-      const query = { limit: pageSize, ...(pageParam === '' ? {} : { cursor: pageParam }) };
-      return name === null ? client.listModels(query, { signal }) : client.listModelVersions(name, query, { signal });
-    },
-    initialPageParam: '',
-    getNextPageParam: ({ nextCursor }) => nextCursor,
-  });
-  if (models.data === undefined) {
-    return models.error === null ? (
-      <p role="status">Loading …</p>
-    ) : (
-      <ProblemNotice error={models.error} onRetry={() => void models.refetch()} />
-    );
-  }
-  const items = models.data.pages.flatMap((page) => page.items);
-  if (items.length === 0) {
-    return (
-      <p className={classes.empty}>
-        No model yet: a run whose recipe ends with a step of the kind <code>register</code> makes one.
-      </p>
-    );
-  }
+  const models = useQuery({ ...modelsQuery(client, name, cursor), placeholderData: keepPreviousData });
   return (
-    <>
-      <Table name={name === null ? 'Table of models' : 'Table of versions'}>
-        <thead>
-          <tr>
-            {name === null && <th>Name</th>}
-            <th data-number>{name === null ? 'Newest version' : 'Version'}</th>
-            <th>Aliases</th>
-            <th data-number title="With its 95 % interval over the queries">
-              mAP@100
-            </th>
-            <th data-number title="mAP@100 over the queries of Kaggle's public score">
-              Public
-            </th>
-            <th data-number title="mAP@100 over the queries of Kaggle's private score">
-              Private
-            </th>
-            <th data-number>Trained for</th>
-            <th>Registered</th>
-            <th>Owner</th>
-            <th>Commit</th>
-            <th>Run</th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((model) => (
-            <Version key={model.id} model={model} hasName={name === null} />
-          ))}
-        </tbody>
-      </Table>
-      {models.hasNextPage && (
-        <p>
-          <Button variant="default" loading={models.isFetchingNextPage} onClick={() => void models.fetchNextPage()}>
-            Show more
-          </Button>
-        </p>
+    <Answer of={models}>
+      {({ items, nextCursor }) => (
+        <>
+          {items.length === 0 ? (
+            <p className={tableClasses.empty}>
+              No model yet: a run whose recipe ends with a step of the kind <code>register</code> makes one.
+            </p>
+          ) : (
+            <Versions items={items} hasName={name === null} />
+          )}
+          <Pager cursor={cursor} nextCursor={nextCursor} onGo={onGo} />
+        </>
       )}
-    </>
+    </Answer>
+  );
+}
+
+function Versions({ items, hasName }: { items: readonly ModelView[]; hasName: boolean }) {
+  return (
+    <Table name={hasName ? 'Table of models' : 'Table of versions'}>
+      <thead>
+        <tr>
+          {hasName && <th>Name</th>}
+          <th data-number>{hasName ? 'Newest version' : 'Version'}</th>
+          <th>Aliases</th>
+          <th data-number title="With its 95 % interval over the queries">
+            mAP@100
+          </th>
+          <th data-number title="mAP@100 over the queries of Kaggle's public score">
+            Public
+          </th>
+          <th data-number title="mAP@100 over the queries of Kaggle's private score">
+            Private
+          </th>
+          <th data-number>Trained for</th>
+          <th>Registered</th>
+          <th>Owner</th>
+          <th>Commit</th>
+          <th>Run</th>
+        </tr>
+      </thead>
+      <tbody>
+        {items.map((model) => (
+          <Version key={model.id} model={model} hasName={hasName} />
+        ))}
+      </tbody>
+    </Table>
   );
 }
 

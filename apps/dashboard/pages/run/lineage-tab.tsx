@@ -2,9 +2,9 @@ import type { RunView } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import { Answer } from '../../parts/answer.tsx';
 import { CopyCall } from '../../parts/copy-call.tsx';
 import { LineageTree } from '../../parts/lineage-tree.tsx';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import classes from './run.module.css';
 
 /** What the run was made from: its steps, lists and dataset, imported weights, and results of other runs. */
@@ -15,16 +15,16 @@ export default function LineageTab({ run }: { run: RunView }) {
     queryKey: keys.runPart(run.id, 'events', 'lineage'),
     queryFn: ({ signal }) => client.getRunLineage(run.id, { signal }),
   });
-  if (lineage.data === undefined) {
-    if (lineage.error === null) return <p role="status">Loading …</p>;
-    return <ProblemNotice error={lineage.error} onRetry={() => void lineage.refetch()} />;
-  }
   return (
-    <>
-      <div className={classes.copy}>
-        <CopyCall cli={`cairn lineage ${run.id}`} call={{ path: `/v1/runs/${run.id}/lineage` }} />
-      </div>
-      <LineageTree lineage={lineage.data} />
-    </>
+    <Answer of={lineage}>
+      {(data) => (
+        <>
+          <div className={classes.copy}>
+            <CopyCall cli={`cairn lineage ${run.id}`} call={{ path: `/v1/runs/${run.id}/lineage` }} />
+          </div>
+          <LineageTree lineage={data} />
+        </>
+      )}
+    </Answer>
   );
 }

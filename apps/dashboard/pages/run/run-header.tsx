@@ -1,8 +1,8 @@
 import { labelTexts, originText, type RunView } from '@cairn/contract';
 import { Link } from '@tanstack/react-router';
-import type { ReactNode } from 'react';
 import { Commit } from '../../parts/commit.tsx';
 import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
+import { type Fact, Facts } from '../../parts/facts.tsx';
 import { runLooks, verdictLooks } from '../../parts/looks.ts';
 import { formatDuration, formatGpuHours, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
@@ -14,7 +14,7 @@ import { RunActions } from './run-actions.tsx';
 /** What a run is and how it stands. `isBrief` leaves the room of a narrow window to what is below. */
 export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) {
   const { best, last } = run.mapAt100;
-  const facts: [string, ReactNode][] = [
+  const facts: Fact[] = [
     ['Steps', `${run.steps.done} of ${run.steps.total}${run.steps.reused > 0 ? `, ${run.steps.reused} reused` : ''}`],
     [
       'mAP@100',
@@ -33,8 +33,8 @@ export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) 
     ['Dataset', run.dataset],
     ['Owner', run.owner],
     ...contextFacts(run),
-    ...(run.priority === 0 ? [] : [['Priority', String(run.priority)] satisfies [string, ReactNode]]),
-    ...(run.verdict === 'none' ? [] : [['Quality gate', verdictLooks[run.verdict].label] satisfies [string, ReactNode]]),
+    ...(run.priority === 0 ? [] : [['Priority', String(run.priority)] satisfies Fact]),
+    ...(run.verdict === 'none' ? [] : [['Quality gate', verdictLooks[run.verdict].label] satisfies Fact]),
   ];
   return (
     <header className={classes.header} data-brief={isBrief}>
@@ -60,33 +60,26 @@ export function RunHeader({ run, isBrief }: { run: RunView; isBrief: boolean }) 
         )}
         {run.now !== null && run.state !== 'failed' && <span className={classes.now}>{run.now}</span>}
       </div>
-      <dl className={classes.facts}>
-        {facts.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts facts={facts} />
     </header>
   );
 }
 
 /** What started it, its commit, labels and group, where it has them. */
-function contextFacts({ origin, source, labels, group }: RunView): [string, ReactNode][] {
+function contextFacts({ origin, source, labels, group }: RunView): Fact[] {
   const texts = labelTexts(labels);
   return [
-    ...(origin.kind === 'person' ? [] : [['Started by', originText(origin)] satisfies [string, ReactNode]]),
+    ...(origin.kind === 'person' ? [] : [['Started by', originText(origin)] satisfies Fact]),
     ...(source === null
       ? []
       : [
           [
             source.pullRequest === null ? 'Commit' : `Pull request ${source.pullRequest}`,
             <Commit key="commit" source={source} />,
-          ] satisfies [string, ReactNode],
+          ] satisfies Fact,
         ]),
-    ...(texts.length === 0 ? [] : [['Labels', <Labels key="labels" texts={texts} />] satisfies [string, ReactNode]]),
-    ...(group === null ? [] : [['Group', group] satisfies [string, ReactNode]]),
+    ...(texts.length === 0 ? [] : [['Labels', <Labels key="labels" texts={texts} />] satisfies Fact]),
+    ...(group === null ? [] : [['Group', group] satisfies Fact]),
   ];
 }
 

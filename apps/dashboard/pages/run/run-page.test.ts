@@ -2,6 +2,7 @@ import type { Page } from 'playwright-core';
 import { expect, test, vi } from 'vitest';
 import { accessibilityFaults, looks } from '../../testing/accessibility.ts';
 import { failStage } from '../../testing/fail-stage.ts';
+import { measureMainThread } from '../../testing/main-thread.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
 import { openTab } from '../../testing/open-tab.ts';
 import { playStage } from '../../testing/play-stage.ts';
@@ -127,7 +128,8 @@ test('a log of 200,000 lines is read where it is looked at: few rows, few bytes,
   lines[199_998] = Array.from({ length: 1_000 }, (_, index) => `\r${index / 10} % of the images`).join('');
   await stage.print(`${lines.join('\n')}\n`);
 
-  const page = await openPage('/runs');
+  const page = await openPage('/favicon.svg');
+  const noteMainThread = await measureMainThread(page);
   const sizes: Promise<number>[] = [];
   page.on('requestfinished', (request) => {
     if (request.url().includes('/logs/')) sizes.push(request.sizes().then(({ responseBodySize }) => responseBodySize));
@@ -139,6 +141,7 @@ test('a log of 200,000 lines is read where it is looked at: few rows, few bytes,
     expect(await log.locator('[data-marked]').count()).toBeLessThanOrEqual(60);
   };
   await shows(lines[99_999] ?? '');
+  await noteMainThread('a log of 200,000 lines, at line 100,000');
   expect(await log.locator('[data-marked="true"]').innerText()).toContain(lines[99_999]);
   await page.getByRole('button', { name: 'Top' }).click();
   await shows(lines[0] ?? '');
@@ -161,6 +164,39 @@ test('a log of 200,000 lines is read where it is looked at: few rows, few bytes,
   const download = page.waitForEvent('download');
   await page.getByRole('button', { name: 'Download' }).click();
   expect((await download).suggestedFilename()).toBe('talkative-first-1.stdout.log');
+});
+
+test('four curves of 100,000 points are bounded answers that keep their peaks, and only the charts in sight are drawn', async () => {
+  const runId = await harness.submit({ name: 'long', noReuse: true });
+  await harness.play(runId, 'prepare');
+  const { attemptId } = await playStage(harness, runId, 'first');
+  const { id: stepId } = await harness.step(runId, 'first');
+  await harness.prisma.$executeRaw`
+    insert into metric_chunk (attempt_id, name, chunk, step_id, steps, values, times)
+    select ${attemptId}, name, chunk, ${stepId}, array_agg(i order by i),
+           array_agg(case when i = 77777 then 0.0123 else 0.5 + 0.1 * sin(i) end order by i), array_agg(1.8e9 + i order by i)
+      from unnest(array['loss', 'accuracy', 'learning_rate', 'images_per_second']) as name,
+           generate_series(0, 99) as chunk, generate_series(chunk * 1000 + 1, chunk * 1000 + 1000) as i
+     group by name, chunk`;
+  const page = await openPage('/favicon.svg', { height: 500 });
+  const noteMainThread = await measureMainThread(page);
+  const sizes: Promise<number>[] = [];
+  page.on('response', (response) => {
+    if (response.url().includes('/metrics')) sizes.push(response.body().then((body) => body.length));
+  });
+  await page.goto(`/runs/${runId}?tab=training`);
+  const chart = (title: string) => page.getByRole('figure', { name: title });
+  await chart('Loss').locator('canvas').waitFor();
+  await chart('Loss').getByText('best 0.0123').waitFor();
+  await page.getByText('Long curves are shown by 1,000 of their points.').waitFor();
+  await noteMainThread('4 curves of 100,000 points');
+  const bytes = await Promise.all(sizes);
+  // Each stage has a half of the points.
+  expect(bytes.length).toBeGreaterThan(0);
+  expect(Math.max(...bytes)).toBeLessThan(200_000);
+  expect(await chart('Images per second').locator('canvas').count()).toBe(0);
+  await chart('Images per second').scrollIntoViewIfNeeded();
+  await chart('Images per second').locator('canvas').waitFor();
 });
 
 test('a run is tagged and annotated, found by both, and a view of them is kept for everyone and found by Ctrl+K', async () => {

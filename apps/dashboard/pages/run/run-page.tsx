@@ -3,7 +3,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link, useParams, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense } from 'react';
 import { useFollow } from '../../app/follow.ts';
-import { keys } from '../../app/query-keys.ts';
+import { runQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { runLooks } from '../../parts/looks.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
@@ -33,7 +33,7 @@ const tabs = {
 export function RunPage() {
   const { runId } = useParams({ from: '/signed-in/runs/$runId' });
   const { client } = useServices();
-  const run = useQuery({ queryKey: keys.run(runId), queryFn: ({ signal }) => client.getRun(runId, { signal }) });
+  const run = useQuery(runQuery(client, runId));
   useFollow(`run:${runId}`);
   if (run.data !== undefined) return <Run run={run.data} />;
   if (run.error !== null) return <ProblemNotice error={run.error} onRetry={() => void run.refetch()} />;

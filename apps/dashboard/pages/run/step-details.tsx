@@ -22,6 +22,7 @@ const shownAttempts = 12;
 export function StepDetails({ run, step }: { run: RunView; step: StepView }) {
   const [asks, setAsks] = useState(false);
   const mayRetry = useMay('run.retry');
+  const maySubmit = useMay('run.submit');
   return (
     <div className={classes.details}>
       <Attempts run={run} step={step} />
@@ -65,6 +66,11 @@ export function StepDetails({ run, step }: { run: RunView; step: StepView }) {
         {step.kind === 'train' && (
           <Link from="/runs/$runId" search={{ tab: 'training', step: step.name }} resetScroll={false}>
             Curves
+          </Link>
+        )}
+        {step.kind === 'train' && step.artifact !== null && maySubmit && (
+          <Link to="/submit" search={{ from: run.id, trainOn: step.name }} title="A new run whose stage starts from this checkpoint">
+            Train on from here
           </Link>
         )}
       </div>

@@ -5,6 +5,7 @@ import { useQueries } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
+import chartClasses from '../../parts/charts.module.css';
 import { curveDigits, curveKinds } from '../../parts/curve-kinds.ts';
 import { formatBytes, formatCount } from '../../parts/numbers.ts';
 import { Plot, plotFaintTeal, plotHeight, plotTeal } from '../../parts/plot.tsx';
@@ -33,7 +34,7 @@ export default function TrainingTab({ run }: { run: RunView }) {
   const shown = chosen === undefined ? stages : [chosen];
   return (
     <>
-      <div className={classes.choice}>
+      <div className={chartClasses.choice}>
         <NativeSelect
           label="Stage"
           value={chosen?.name ?? allStages}
@@ -59,7 +60,7 @@ export default function TrainingTab({ run }: { run: RunView }) {
           data={['linear', 'log']}
           onChange={(event) => change({ scale: event.currentTarget.value === 'log' ? 'log' : undefined })}
         />
-        <label className={classes.smoothing}>
+        <label className={chartClasses.smoothing}>
           Smoothing {search.smoothing ?? 0}
           <input
             type="range"
@@ -134,7 +135,7 @@ function Curves({ run, stages }: { run: RunView; stages: readonly StepView[] }) 
         <p className={classes.note}>Long curves are shown by {formatCount(maxPoints)} of their points.</p>
       )}
       <Origins stages={known.map(({ stage }) => stage)} />
-      <div className={classes.charts}>
+      <div className={chartClasses.charts}>
         {[...ordered, ...others].map((one) => (
           <CurveChart
             key={one.curve.name}
@@ -286,7 +287,7 @@ function CurveChart({ title, curve, best, format, x, marks, isLog, isSmoothed, h
     ...(isSmoothed ? [{ label: 'smoothed', colour: plotTeal, width: 2, xs, values: smoothed }] : []),
   ];
   return (
-    <figure ref={viewport} className={classes.chart} aria-label={title}>
+    <figure ref={viewport} className={chartClasses.chart} aria-label={title}>
       <figcaption>
         <strong>{title}</strong>
         {last != null && ` last ${format(last)} at step ${formatCount(curve.end.step)} of ${curve.end.stage}`}

@@ -2,11 +2,13 @@ import { type GcResult, type RetentionView, retentionSentences } from '@cairn/co
 import { Button } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
+import { useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
-import { keys } from '../../app/query-keys.ts';
+import { retentionQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
-import { CopyButton, CopyCall } from '../../parts/copy-call.tsx';
+import { Answer } from '../../parts/answer.tsx';
+import { CopyCall } from '../../parts/copy-call.tsx';
 import { Marked } from '../../parts/marked.tsx';
 import { formatBytes, formatCount } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
@@ -15,6 +17,7 @@ import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
+import { PolicyDialog } from './policy-dialog.tsx';
 import classes from './storage.module.css';
 
 /** Rows of each table: the largest. */
@@ -26,24 +29,22 @@ export function RetentionPage() {
   useFollow('runs');
   const { client } = useServices();
   const mayCollect = useMay('garbage.collect');
-  const policy = useQuery({ queryKey: keys.retention, queryFn: ({ signal }) => client.getRetention({ signal }) });
+  const policy = useQuery(retentionQuery(client));
   return (
     <div className={classes.page}>
       <div className={tableClasses.heading}>
         <h1>Retention</h1>
         <CopyCall cli="cairn gc --dry-run" call={{ method: 'POST', path: '/v1/gc', body: { dryRun: true } }} />
       </div>
-      {policy.error !== null && <ProblemNotice error={policy.error} onRetry={() => void policy.refetch()} />}
-      {policy.data === undefined ? policy.error === null && <p role="status">Loading …</p> : <Policy policy={policy.data} />}
+      <Answer of={policy}>{(data) => <Policy policy={data} />}</Answer>
       {mayCollect ? <DryRun /> : <p className={tableClasses.dim}>What would go and what stays is shown to admins.</p>}
     </div>
   );
 }
 
-const change = 'cairn retention set --runs-older-than 90d';
-
 function Policy({ policy }: { policy: RetentionView }) {
   const mayChange = useMay('retention.manage');
+  const [asks, setAsks] = useState(false);
   const { setBy, updatedAt, collectedAt } = policy;
   return (
     <section aria-labelledby="policy">
@@ -67,9 +68,12 @@ function Policy({ policy }: { policy: RetentionView }) {
       )}
       {mayChange && (
         <p>
-          <code>{change}</code> <CopyButton text={change} /> changes it.
+          <Button variant="default" onClick={() => setAsks(true)}>
+            Change …
+          </Button>
         </p>
       )}
+      {asks && <PolicyDialog policy={policy} onClose={() => setAsks(false)} />}
     </section>
   );
 }

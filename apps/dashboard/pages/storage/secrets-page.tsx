@@ -6,11 +6,11 @@ import { useMay } from '../../app/me.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { ActionButton } from '../../parts/action-button.tsx';
+import { Answer } from '../../parts/answer.tsx';
 import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { CopyCall } from '../../parts/copy-call.tsx';
 import type { Look } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
-import { ProblemNotice } from '../../parts/problem.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
@@ -40,9 +40,14 @@ export function SecretsPage() {
 }
 
 function SecretKeys() {
+  const { client } = useServices();
+  const list = useQuery({ queryKey: keys.secrets, queryFn: ({ signal }) => client.listSecretKeys({ signal }) });
+  return <Answer of={list}>{({ items }) => <KeyTable items={items} />}</Answer>;
+}
+
+function KeyTable({ items }: SecretKeyList) {
   const { client, queries } = useServices();
   const [asks, setAsks] = useState(false);
-  const list = useQuery({ queryKey: keys.secrets, queryFn: ({ signal }) => client.listSecretKeys({ signal }) });
   const reseal = useMutation({
     mutationFn: () => client.resealSecrets(),
     onSuccess: (after) => {
@@ -50,9 +55,6 @@ function SecretKeys() {
       setAsks(false);
     },
   });
-  if (list.error !== null) return <ProblemNotice error={list.error} onRetry={() => void list.refetch()} />;
-  if (list.data === undefined) return <p role="status">Loading …</p>;
-  const { items } = list.data;
   const older = items.filter(({ state, secrets }) => state === 'opens' && secrets > 0);
   const lost = items.filter(({ state, secrets }) => state === 'missing' && secrets > 0);
   const whyNot =

@@ -76,6 +76,10 @@ test('every setting is a row with its default and description, those that could 
   expect(row('stages.384.sampler')?.options).toEqual(['softmax', 'gld', 'id_uniform']);
   expect(row('stages.384.channelsLast')?.options).toEqual([true, false]);
   expect(row('stages.384.epochs')?.description).toBe('Passes over the list.');
+  // What a stage starts from is one value, be it a name or a reference.
+  const from = { model: 'landmark@3' };
+  const on = settingRows({ ...base, stages: { 384: { ...base.stages['384'], from } } }, base).filter(({ name }) => /from/.test(name));
+  expect(on).toMatchObject([{ name: 'stages.384.from', value: from, base: 'init', changesResult: true }]);
   // Without a graph, an export and a registration, nothing of them can be overridden.
   expect(rows.filter(({ name }) => /^(export|register|steps|name)/.test(name))).toEqual([]);
   expect(rows.filter(({ name }) => name.startsWith('stages.') && rows.filter((one) => one.name === name).length > 1)).toEqual([]);

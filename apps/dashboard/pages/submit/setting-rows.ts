@@ -22,6 +22,9 @@ export type SettingRow = {
   schema: z.core.$ZodType;
 };
 
+/** Settings that name what a step reads: its content counts, not its name, so the contract does not mark them as results. */
+const namesInput = new Set(['from', 'weights']);
+
 /** Fields of their own on the page, and what a submission cannot change. */
 const apart = new Set(['name', 'description', 'dataset', 'until']);
 
@@ -30,7 +33,8 @@ export function settingRows(value: unknown, base: unknown): SettingRow[] {
   const rows: SettingRow[] = [];
   const visit = (schema: z.core.$ZodType, at: unknown, path: readonly string[]): void => {
     const inner = optionFor(unwrapped(schema), at);
-    if (inner instanceof z.ZodObject && isRecord(at)) {
+    if (isReference(unwrapped(schema))) rows.push(rowOf(schema, at, path, valueAt(base, path)));
+    else if (inner instanceof z.ZodObject && isRecord(at)) {
       for (const [key, field] of Object.entries(inner.shape)) {
         if (path.length > 0 || !apart.has(key)) visit(field, valueAt(at, [key]), [...path, key]);
       }
@@ -44,6 +48,9 @@ export function settingRows(value: unknown, base: unknown): SettingRow[] {
 
 /** A setting with a single value can be given where it is absent; a whole part, such as an export, cannot. */
 const isSingle = (schema: z.core.$ZodType): boolean => !(schema instanceof z.ZodObject || schema instanceof z.ZodRecord);
+
+/** What names another thing, by a text or, where that is elsewhere, in more words, is one value. */
+const isReference = (schema: z.core.$ZodType): boolean => schema instanceof z.ZodUnion && z.safeParse(schema, 'name').success;
 
 /** Of alternatives, the one whose settings the value has. */
 function optionFor(schema: z.core.$ZodType, value: unknown): z.core.$ZodType {
@@ -67,7 +74,7 @@ function rowOf(schema: z.core.$ZodType, value: unknown, path: readonly string[],
     isChanged: !sameValue(value, base),
     defaultValue: schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault ? schema.def.defaultValue : undefined,
     description: field?.meta()?.description ?? '',
-    changesResult: mark === null ? null : mark === 'result',
+    changesResult: mark === null ? null : mark === 'result' || namesInput.has(path.at(-1) ?? ''),
     options: optionsOf(schema),
     schema,
   };

@@ -2,12 +2,16 @@ import { Button, TextInput } from '@mantine/core';
 import { type KeyboardEvent, memo, useId, useState } from 'react';
 import { Marked } from '../../parts/marked.tsx';
 import type { SettingFault } from './recipe-text.ts';
-import { typedValue, valueText } from './recipe-text.ts';
+import { sameValue, typedValue, valueText } from './recipe-text.ts';
 import type { SettingRow } from './setting-rows.ts';
+import { isStageStart, type StageStart } from './stage-start.ts';
+import { StartChoice, StartSource } from './start-choice.tsx';
 import classes from './submit.module.css';
 
 /** Rows in the document: a search narrows them down. */
 const shownRows = 50;
+/** Rows of what is wrong elsewhere. */
+const mostWrong = 10;
 
 type Props = {
   rows: readonly SettingRow[];
@@ -22,7 +26,7 @@ type Props = {
 export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset }: Props) {
   const [search, setSearch] = useState('');
   const [shows, setShows] = useState<'all' | 'changed' | 'result'>('all');
-  const [limit, setLimit] = useState(shownRows);
+  const [page, setPage] = useState(0);
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const faultOf = (row: SettingRow): string | null => faults.find(({ path }) => path === row.name)?.message ?? null;
   const found = rows.filter(
@@ -31,9 +35,18 @@ export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset
       words.every((word) => `${row.name} ${valueText(row.value)} ${row.description}`.toLowerCase().includes(word)),
   );
   // What is wrong is in sight, whatever is searched.
-  const wrong = rows.filter((row) => faultOf(row) !== null && !found.slice(0, limit).includes(row));
+  const lastPage = Math.max(0, Math.ceil(found.length / shownRows) - 1);
+  const from = Math.min(page, lastPage) * shownRows;
+  const onPage = found.slice(from, from + shownRows);
+  const wrong = rows.filter((row) => faultOf(row) !== null && !onPage.includes(row)).slice(0, mostWrong);
   const changed = rows.filter(({ isChanged }) => isChanged).length;
-  const shown = [...wrong, ...found.slice(0, limit)];
+  const shown = [...wrong, ...onPage];
+  const chooseStart = ({ path }: SettingRow, { from, weights }: StageStart): void => {
+    onChange(path, from);
+    const weightsPath = [...path.slice(0, -1), 'weights'];
+    const now = rows.find((row) => sameValue(row.path, weightsPath))?.value ?? null;
+    if (now !== weights) onChange(weightsPath, weights);
+  };
   return (
     <section aria-labelledby="settings-title">
       <div className={classes.filter}>
@@ -44,9 +57,19 @@ export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset
           aria-label="Search the settings"
           placeholder="Search, such as 512 rate"
           value={search}
-          onChange={(event) => setSearch(event.currentTarget.value)}
+          onChange={({ currentTarget: { value } }) => {
+            setSearch(value);
+            setPage(0);
+          }}
         />
-        <select aria-label="Which settings" value={shows} onChange={({ currentTarget: { value } }) => setShows(showsOf(value))}>
+        <select
+          aria-label="Which settings"
+          value={shows}
+          onChange={({ currentTarget: { value } }) => {
+            setShows(showsOf(value));
+            setPage(0);
+          }}
+        >
           <option value="all">All</option>
           <option value="changed">Changed</option>
           <option value="result">That change the result</option>
@@ -79,16 +102,29 @@ export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset
                   suggestions={suggestionsFor(row)}
                   onChange={onChange}
                   onReset={onReset}
+                  onStart={chooseStart}
                 />
               ))}
             </tbody>
           </table>
-          {found.length > limit && (
-            <Button variant="default" m="xs" onClick={() => setLimit(limit + shownRows)}>
-              Show more of the {found.length}
+        </section>
+      )}
+      {lastPage > 0 && (
+        <nav aria-label="Pages of the settings" className={classes.pages}>
+          {from > 0 && (
+            <Button variant="default" onClick={() => setPage(from / shownRows - 1)}>
+              Previous
             </Button>
           )}
-        </section>
+          <span>
+            {from + 1} to {from + onPage.length} of {found.length}
+          </span>
+          {from < lastPage * shownRows && (
+            <Button variant="default" onClick={() => setPage(from / shownRows + 1)}>
+              Next
+            </Button>
+          )}
+        </nav>
       )}
     </section>
   );
@@ -100,11 +136,12 @@ type RowProps = {
   row: SettingRow;
   fault: string | null;
   suggestions: readonly string[];
+  onStart: (row: SettingRow, start: StageStart) => void;
 } & Pick<Props, 'onChange' | 'onReset'>;
 
-const Row = memo(function Row({ row, fault, suggestions, onChange, onReset }: RowProps) {
+const Row = memo(function Row({ row, fault, suggestions, onChange, onReset, onStart }: RowProps) {
   const id = useId();
-  const { name, part, base, isChanged, defaultValue, description, changesResult } = row;
+  const { path, name, part, base, isChanged, defaultValue, description, changesResult } = row;
   const own = name.slice(part === '' ? 0 : part.length + 1);
   return (
     <tr data-changed={isChanged}>
@@ -114,6 +151,12 @@ const Row = memo(function Row({ row, fault, suggestions, onChange, onReset }: Ro
       </th>
       <td>
         <Field row={row} suggestions={suggestions} describedBy={fault === null ? undefined : id} onChange={onChange} />
+        {isStageStart(path) && (
+          <>
+            <StartSource value={row.value} />
+            <StartChoice setting={name} onChoose={(start) => onStart(row, start)} />
+          </>
+        )}
         {fault !== null && (
           <p id={id} className={classes.fault}>
             {fault}

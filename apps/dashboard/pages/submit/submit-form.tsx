@@ -26,6 +26,7 @@ import {
 } from './recipe-text.ts';
 import { type SettingRow, settingRows } from './setting-rows.ts';
 import { SettingsEditor } from './settings-editor.tsx';
+import { startSettings } from './stage-start.ts';
 import classes from './submit.module.css';
 import { maxAssignments, type SubmitSearch } from './submit-search.ts';
 import { useSuggestions } from './suggestions.ts';
@@ -56,7 +57,7 @@ export function SubmitForm({ base, choice, description }: Props) {
     [goTo],
   );
   const [yaml, setYaml] = useState(() =>
-    settingsOf(search.set ?? []).reduce((text, { path, value }) => withSetting(text, path, value), base.yaml),
+    firstSettings(base, search).reduce((text, { path, value }) => withSetting(text, path, value), base.yaml),
   );
   const [name, setName] = useState('');
   const [text] = useDebouncedValue(yaml, typingPauseMs);
@@ -67,7 +68,7 @@ export function SubmitForm({ base, choice, description }: Props) {
 
   // The address follows what is typed. It is read once: who changes it by hand loads the page again.
   const addressed = isInAddress && assignments.length > 0 ? assignments.join('\n') : undefined;
-  useEffect(() => change({ set: addressed?.split('\n') }), [change, addressed]);
+  useEffect(() => change({ set: addressed?.split('\n'), trainOn: undefined }), [change, addressed]);
 
   const dataset = search.dataset ?? base.run?.dataset;
   const until = search.until ?? base.run?.until?.join(',') ?? '';
@@ -222,6 +223,12 @@ export function SubmitForm({ base, choice, description }: Props) {
       </div>
     </form>
   );
+}
+
+/** What the address changes: settings, or that a stage of the run trains on from what it made. */
+function firstSettings({ run, value }: Base, { set, trainOn }: SubmitSearch) {
+  if (set !== undefined || trainOn === undefined || run === null || value === null) return settingsOf(set ?? []);
+  return startSettings(value, trainOn, { run: run.id, step: trainOn });
 }
 
 function Faults({ faults }: { faults: readonly SettingFault[] }) {

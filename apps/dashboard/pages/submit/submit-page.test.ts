@@ -78,6 +78,27 @@ test('a run is submitted again with a change: it shows what it runs again, a ste
   expect(view.stepViews.map(({ name, state }) => `${name} ${state}`).slice(0, 2)).toEqual(['prepare reused', 'first ready']);
   expect(view.given?.set).toEqual({ 'stages.first.batch': 2 });
 
+  // A stage goes on from a checkpoint: of its own, of a model, of a run that is found by its name.
+  await page.goto(`/runs/${runId}?step=second`);
+  await page.getByRole('link', { name: 'Train on from here' }).click();
+  await planOf(page, 'second').getByText('Runs').waitFor();
+  await planOf(page, 'first').getByText('Reused').waitFor();
+  expect(new URL(page.url()).searchParams.getAll('set')).toEqual([`stages.second.from={"run":"${runId}","step":"second"}`]);
+  await searchSettings(page, 'stages.second.from');
+  await page.getByText('the last checkpoint of second of base').waitFor();
+  const choose = page.getByRole('button', { name: 'Choose a checkpoint for stages.second.from' });
+  await choose.click();
+  await page.getByRole('button', { name: 'toy@1' }).click();
+  await expect.poll(() => page.getByLabel('Recipe (YAML)').inputValue()).toMatch(/second:\n +from:\n +model: toy@1/);
+  await choose.click();
+  await page.getByRole('searchbox', { name: 'Search models, runs and imports' }).fill('bas');
+  await page.getByText('None is found.').first().waitFor();
+  await page.getByText(/^Succeeded base/).click();
+  expect(await accessibilityFaults(page, [{ colorScheme: 'dark', width: 400 }])).toEqual([]);
+  await page.getByRole('button', { name: 'first', exact: true }).click();
+  await planOf(page, 'second').getByText('Reused').waitFor();
+  await page.getByText('the last checkpoint of first of base').waitFor();
+
   const { secret: token } = await client.createToken({ name: 'onlooker', role: 'viewer' });
   const viewer = await openPage(`/submit?from=${runId}`, { token });
   await viewer.getByText('Your role may not submit runs').waitFor();

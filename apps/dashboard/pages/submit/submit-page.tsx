@@ -4,6 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { stringify } from 'yaml';
 import { useMay } from '../../app/me.ts';
+import { runQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
@@ -66,7 +67,7 @@ function FromRecipe() {
 
 function FromRun({ runId }: { runId: string }) {
   const { client } = useServices();
-  const run = useQuery({ queryKey: keys.run(runId), queryFn: ({ signal }) => client.getRun(runId, { signal }) });
+  const run = useQuery(runQuery(client, runId));
   if (run.data === undefined) {
     return (
       <Heading end={null}>

@@ -18,6 +18,8 @@ export const submitSearch = z.object({
   /** The name of a built-in recipe, or the run whose recipe is the beginning. */
   recipe: optional(z.string().max(63)),
   from: optional(idOf('run')),
+  /** Of the run `from`, the stage that trains on from its own checkpoint, unless `set` says what is changed. */
+  trainOn: optional(z.string().max(130)),
   /** Changed settings as `cairn submit --set` takes them: `stages.384.epochs=2`. */
   set: texts(maxAssignments),
   dataset: optional(z.string().max(100)),
