@@ -66,19 +66,19 @@ export const keepReason = z.enum([
 ]);
 export type KeepReason = z.infer<typeof keepReason>;
 
-/** The end of a sentence that begins with the artifact. */
+/** Which artifact this is, or which these are. */
 export const keepWords = {
-  live: 'a run that has not ended reads or makes it',
-  pinned: 'it belongs to a pinned run',
-  labelled: 'its run has a label that the policy keeps',
-  aliased: 'an alias names or named the model of its run',
-  'no-policy': 'a run has it, and no policy removes runs',
-  young: 'a run that has it ended too short a time ago',
+  live: 'read or made by a run that has not ended',
+  pinned: 'of a pinned run',
+  labelled: 'of a run with a label that the policy keeps',
+  aliased: 'of a run whose model an alias names or named',
+  'no-policy': 'of a run, and no policy removes the results of runs',
+  young: 'of a run that ended too short a time ago',
   measured: 'what runs measured stays',
-  weights: 'it is imported weights with a name',
-  read: 'a run that keeps its results, or a model, reads it',
-  new: 'it is newer than the collection looks at',
-  building: 'it is being built',
+  weights: 'imported weights with a name',
+  read: 'read by a run that keeps its results, or by a model',
+  new: 'newer than what the collection looks at',
+  building: 'being built',
 } as const satisfies Record<KeepReason, string>;
 
 /** POST /v1/gc: applies the policy, then removes what nothing refers to. */

@@ -40,7 +40,7 @@ test('old runs give up their results unless something keeps them; a dry run says
   await engine.pinRun(old, true, ada);
   const pinned = await collect(true);
   expect(pinned.artifacts).toEqual([]);
-  expect(pinned.kept.find(({ id }) => id === own)?.why).toBe('it belongs to a pinned run');
+  expect(pinned.kept.find(({ id }) => id === own)?.why).toBe('of a pinned run');
   expect(pinned.totals?.kept.map(({ reason }) => reason).toSorted()).toEqual(['aliased', 'pinned']);
   await engine.pinRun(old, false, ada);
   await prisma.run.update({ where: { id: old }, data: { labels: { keep: 'yes' } } });

@@ -2,7 +2,7 @@ import type { MeView } from '@cairn/contract';
 import { Button, useMantineColorScheme } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useLocation, useNavigate, useRouter } from '@tanstack/react-router';
-import { lazy, Suspense, useEffect, useState, useSyncExternalStore } from 'react';
+import { lazy, Suspense, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 import { Dropdown } from '../parts/dropdown.tsx';
 import { Icon } from '../parts/icon.tsx';
 import { liveLooks } from '../parts/looks.ts';
@@ -22,7 +22,11 @@ export function Layout() {
   const { live } = useServices();
   const me = useMe();
   const isSignedIn = me.data !== undefined;
-  const isAutomation = useLocation({ select: ({ pathname }) => automationPages.test(pathname) });
+  const pathname = useLocation({ select: ({ pathname: path }) => path });
+  const nav = useRef<HTMLElement>(null);
+  // In a narrow window the links scroll: the one of this page is in sight.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the path decides which link is current.
+  useEffect(() => nav.current?.querySelector('[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' }), [pathname]);
   useEffect(() => (isSignedIn ? live.start() : undefined), [live, isSignedIn]);
   return (
     <>
@@ -34,7 +38,7 @@ export function Layout() {
           <img src="/favicon.svg" alt="" width="20" height="20" />
           <span>Cairn</span>
         </Link>
-        <nav aria-label="Pages" className={classes.nav}>
+        <nav ref={nav} aria-label="Pages" className={classes.nav}>
           <Link to="/" activeOptions={{ exact: true }}>
             Home
           </Link>
@@ -44,7 +48,7 @@ export function Layout() {
           <Link to="/fleet">Fleet</Link>
           <Link to="/try">Try</Link>
           <Link to="/ledger">Ledger</Link>
-          <Link to="/schedules" {...(isAutomation ? { 'aria-current': 'page' } : {})}>
+          <Link to="/schedules" {...(automationPages.test(pathname) ? { 'aria-current': 'page' } : {})}>
             Automation
           </Link>
         </nav>

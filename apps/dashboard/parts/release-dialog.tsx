@@ -5,7 +5,9 @@ import { useServices } from '../app/services.ts';
 import { Commit } from './commit.tsx';
 import { ConfirmDialog } from './confirm-dialog.tsx';
 
-type Props = { delivery: NonNullable<AttentionItem['delivery']> & { id: string }; onClose: () => void };
+export type HeldDelivery = NonNullable<AttentionItem['delivery']> & { id: string };
+
+type Props = { delivery: HeldDelivery; onClose: () => void };
 
 /** Asks before the run of a held delivery starts, with the commit to look at before. */
 export function ReleaseDialog({ delivery: { id, trigger, subject, reason, source }, onClose }: Props) {

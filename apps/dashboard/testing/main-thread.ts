@@ -5,12 +5,12 @@ import type { Page } from 'playwright-core';
 const folder = join(import.meta.dirname, '..', '..', '..', 'out', 'dashboard');
 
 /**
- * Measures how long the main thread of a page works from now on, over its next navigations. The answer notes it as a line of
+ * Measures the processor time of a page's main thread from now on, over its next navigations. What is returned notes it as a line of
  * out/dashboard/main-thread.jsonl: for docs/benchmarks.md, never a gate.
  */
 export async function measureMainThread(page: Page): Promise<(what: string) => Promise<void>> {
   const session = await page.context().newCDPSession(page);
-  await session.send('Performance.enable');
+  await session.send('Performance.enable', { timeDomain: 'threadTicks' });
   return async (what) => {
     const { metrics } = await session.send('Performance.getMetrics');
     const milliseconds = (name: string): number => Math.round((metrics.find((one) => one.name === name)?.value ?? 0) * 1000);

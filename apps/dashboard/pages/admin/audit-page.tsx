@@ -1,7 +1,7 @@
-import { type AuditEntry, idOf } from '@cairn/contract';
+import type { AuditEntry } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
-import { Link, useNavigate, useSearch } from '@tanstack/react-router';
+import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
@@ -12,6 +12,7 @@ import { pageQuery } from '../../parts/page-search.ts';
 import { Pager } from '../../parts/pager.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
+import { Target } from '../../parts/target.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './admin.module.css';
@@ -156,15 +157,6 @@ function EntryTable({ items }: { items: readonly AuditEntry[] }) {
     </Table>
   );
 }
-
-const Target = ({ target }: { target: string }) =>
-  idOf('run').safeParse(target).success ? (
-    <Link to="/runs/$runId" params={{ runId: target }}>
-      <code>{target}</code>
-    </Link>
-  ) : (
-    <code>{target}</code>
-  );
 
 /** The fields that are not the same before and after. */
 function Changes({ entry: { before, after } }: { entry: AuditEntry }) {

@@ -100,6 +100,7 @@ test('a trigger tells of each delivery why it started a run or not, and a held o
   const page = await openPage('/', { token: anna.secret });
   await needs(page).getByRole('button', { name: 'Release pull request 9 was opened' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Start its run' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
   await needs(page).waitFor({ state: 'detached' });
   expect(await prisma.hookDelivery.findFirst({ where: { key: 'three' } })).toMatchObject({ outcome: 'started', releasedBy: 'anna' });
   await page.goto('/triggers/landmarks');
@@ -130,7 +131,7 @@ test('an admin sees what was sent to a webhook and sends it again, what a collec
     provider: 'github',
     url: 'https://github.com',
     repositories: ['team/landmarks'],
-    token: 'a-token',
+    token: 'a-token-of-the-code-host',
   });
   const answer = { at: new Date().toISOString(), status: 500, message: 'HTTP 500' };
   await prisma.delivery.updateMany({ data: { state: 'failed', attempts: 9, failures: 9, answer, endedAt: new Date() } });

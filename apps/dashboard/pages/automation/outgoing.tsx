@@ -7,6 +7,7 @@ import { Pager } from '../../parts/pager.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
+import { Target } from '../../parts/target.tsx';
 import { Ago, Until } from '../../parts/time.tsx';
 import classes from './automation.module.css';
 import type { OutgoingSearch } from './automation-search.ts';
@@ -85,9 +86,9 @@ function OutgoingTable({ items, onResend }: OutgoingTableProps) {
       <thead>
         <tr>
           <th>Written</th>
+          <th>State</th>
           <th>Event</th>
           <th>About</th>
-          <th>State</th>
           <th data-number>Tries</th>
           <th>Answer</th>
           <th>Next try</th>
@@ -100,10 +101,12 @@ function OutgoingTable({ items, onResend }: OutgoingTableProps) {
             <td>
               <Ago at={item.createdAt} />
             </td>
-            <td>{item.event}</td>
-            <td title={`webhook-id ${item.messageId}`}>{item.subject}</td>
             <td>
               <StateBadge look={outgoingLooks[item.state]} />
+            </td>
+            <td>{item.event}</td>
+            <td title={`webhook-id ${item.messageId}`}>
+              <Target target={item.subject} />
             </td>
             <td data-number>{formatCount(item.attempts)}</td>
             <td className={classes.wide}>

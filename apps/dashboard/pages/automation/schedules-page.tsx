@@ -57,9 +57,9 @@ function Schedules({ items, onAsk }: { items: readonly ScheduleView[]; onAsk: (s
       <thead>
         <tr>
           <th>Name</th>
-          <th>When</th>
           <th>Next</th>
           <th>Last time</th>
+          <th>When</th>
           <th>Starts</th>
           <th title="What happens when a run is due while an earlier one is live">If one is live</th>
           <th>Owner</th>
@@ -71,12 +71,12 @@ function Schedules({ items, onAsk }: { items: readonly ScheduleView[]; onAsk: (s
           <tr key={schedule.id}>
             <th scope="row">{schedule.name}</th>
             <td>
-              <code>{scheduleText(schedule)}</code>
-            </td>
-            <td>
               <Next schedule={schedule} />
             </td>
             <td>{schedule.last === null ? <span className={tableClasses.dim}>none yet</span> : <Last last={schedule.last} />}</td>
+            <td>
+              <code>{scheduleText(schedule)}</code>
+            </td>
             <td>
               {recipeNameOf(schedule.run)}
               {schedule.run.dataset !== undefined && ` on ${schedule.run.dataset}`}

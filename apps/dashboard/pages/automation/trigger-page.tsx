@@ -137,10 +137,10 @@ function Deliveries({ trigger, items }: { trigger: string; items: readonly Deliv
           <tr>
             <th>Received</th>
             <th>Outcome</th>
+            <th>Run</th>
             <th>Why</th>
             <th>About</th>
             <th>Commit</th>
-            <th>Run</th>
             <th data-number title="How often it was delivered again">
               Repeats
             </th>
@@ -167,14 +167,6 @@ function Deliveries({ trigger, items }: { trigger: string; items: readonly Deliv
                   )}
                 </span>
               </td>
-              <td className={classes.wide}>
-                {delivery.reason}
-                {delivery.releasedBy !== null && <span className={tableClasses.dim}> Released by {delivery.releasedBy}.</span>}
-              </td>
-              <td className={classes.wide} title={delivery.event}>
-                {delivery.subject}
-              </td>
-              <td>{delivery.source === null ? <span className={tableClasses.dim}>-</span> : <Commit source={delivery.source} />}</td>
               <td>
                 {delivery.runId === null ? (
                   <span className={tableClasses.dim}>-</span>
@@ -184,6 +176,14 @@ function Deliveries({ trigger, items }: { trigger: string; items: readonly Deliv
                   </Link>
                 )}
               </td>
+              <td className={classes.wide}>
+                {delivery.reason}
+                {delivery.releasedBy !== null && <span className={tableClasses.dim}> Released by {delivery.releasedBy}.</span>}
+              </td>
+              <td className={classes.wide} title={delivery.event}>
+                {delivery.subject}
+              </td>
+              <td className={classes.wide}>{delivery.source === null ? <span className={tableClasses.dim}>-</span> : <Commit source={delivery.source} />}</td>
               <td data-number>{delivery.repeats === 0 ? <span className={tableClasses.dim}>-</span> : formatCount(delivery.repeats)}</td>
             </tr>
           ))}

@@ -11,7 +11,7 @@ import { attentionLooks, runLooks } from '../../parts/looks.ts';
 import { formatCount, formatMap, formatShare } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
-import { ReleaseDialog } from '../../parts/release-dialog.tsx';
+import { type HeldDelivery, ReleaseDialog } from '../../parts/release-dialog.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
@@ -27,6 +27,8 @@ export function HomePage() {
   const fleet = useQuery(fleetQuery(client));
   useFollow('runs', 'fleet');
   useTitle(attention.data?.total ? `(${attention.data.total}) Home` : 'Home');
+  // Not of its item, which an update may take away.
+  const [released, setReleased] = useState<HeldDelivery | null>(null);
   const items = attention.data?.items ?? [];
   const endOf = ({ finishedAt, updatedAt }: RunListItem): number => Date.parse(finishedAt ?? updatedAt);
   const endedLast = ended.data?.items.toSorted((a, b) => endOf(b) - endOf(a)) ?? [];
@@ -39,7 +41,7 @@ export function HomePage() {
         )}
         <ul className={classes.list}>
           {items.map((item) => (
-            <Attention key={`${item.kind} ${item.id}`} item={item} />
+            <Attention key={`${item.kind} ${item.id}`} item={item} onRelease={setReleased} />
           ))}
         </ul>
         {more > 0 && (
@@ -103,6 +105,7 @@ export function HomePage() {
           ))}
         </ul>
       </Part>
+      {released !== null && <ReleaseDialog delivery={released} onClose={() => setReleased(null)} />}
     </div>
   );
 }
@@ -147,9 +150,8 @@ function Part({ title, answer, children }: PartProps) {
   );
 }
 
-function Attention({ item }: { item: AttentionItem }) {
+function Attention({ item, onRelease }: { item: AttentionItem; onRelease: (delivery: HeldDelivery) => void }) {
   const mayRelease = useMay('delivery.release');
-  const [asks, setAsks] = useState(false);
   const { delivery } = item;
   return (
     <li className={classes.item}>
@@ -169,7 +171,7 @@ function Attention({ item }: { item: AttentionItem }) {
           </Link>
         )}
         {delivery !== undefined && mayRelease && (
-          <Button size="compact-xs" variant="default" aria-label={`Release ${delivery.subject}`} onClick={() => setAsks(true)}>
+          <Button size="compact-xs" variant="default" aria-label={`Release ${delivery.subject}`} onClick={() => onRelease({ ...delivery, id: item.id })}>
             Release …
           </Button>
         )}
@@ -178,7 +180,6 @@ function Attention({ item }: { item: AttentionItem }) {
         </span>
       </div>
       <p>{item.sentence}</p>
-      {asks && delivery !== undefined && <ReleaseDialog delivery={{ ...delivery, id: item.id }} onClose={() => setAsks(false)} />}
     </li>
   );
 }
