@@ -6,7 +6,7 @@ import { openDashboard } from './testing/open-dashboard.ts';
 import { openTab } from './testing/open-tab.ts';
 
 const limitMs = 300_000;
-const { harness, openPage } = await openDashboard();
+const { harness, client, openPage } = await openDashboard();
 const { prisma, engine } = harness;
 const { runId, attemptId } = await failStage(harness, 'looked-at');
 
@@ -47,4 +47,29 @@ test(
     expect(faults).toEqual([]);
   },
   limitMs,
+);
+
+test(
+  'the other pages pass axe in both themes at three widths',
+  async () => {
+    await client.addSchedule({ name: 'nightly', cron: '0 3 * * *', zone: 'Europe/Zurich', run: { recipe: 'tiny', dataset: 'toy' } });
+    await client.addTrigger({ name: 'landmarks', provider: 'github', run: { recipe: 'tiny', dataset: 'toy' } });
+    await client.addWebhook({ name: 'chat', url: 'https://chat.example.org/hook', events: ['run.ended'] });
+    await client.testWebhook('chat');
+    const page = await openPage('/models');
+    const faults: string[] = [];
+    const paths = [
+      ...['/models', '/datasets', '/datasets/toy', '/fleet', '/try', '/submit?recipe=tiny&dataset=toy', `/submit?from=${runId}`],
+      ...['/schedules', '/triggers', '/triggers/landmarks', '/webhooks', '/webhooks/chat', '/code-hosts'],
+      ...['/retention', '/secrets', '/tokens', '/audit', '/nowhere'],
+    ];
+    for (const path of paths) {
+      await page.goto(path);
+      await page.getByRole('heading', { level: 1 }).waitFor();
+      await page.waitForFunction(() => !/(Loading|Planning) …/.test(document.body.innerText));
+      faults.push(...(await accessibilityFaults(page, everyLook)).map((fault) => `${path}: ${fault}`));
+    }
+    expect(faults).toEqual([]);
+  },
+  2 * limitMs,
 );

@@ -26,7 +26,9 @@ export function Layout() {
   const nav = useRef<HTMLElement>(null);
   // In a narrow window the links scroll: the one of this page is in sight.
   // biome-ignore lint/correctness/useExhaustiveDependencies: the path decides which link is current.
-  useEffect(() => nav.current?.querySelector('[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' }), [pathname]);
+  useEffect(() => {
+    nav.current?.querySelector('[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
+  }, [pathname]);
   useEffect(() => (isSignedIn ? live.start() : undefined), [live, isSignedIn]);
   return (
     <>

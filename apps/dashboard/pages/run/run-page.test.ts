@@ -186,7 +186,8 @@ test('four curves of 100,000 points are bounded answers that keep their peaks, a
   });
   await page.goto(`/runs/${runId}?tab=training`);
   const chart = (title: string) => page.getByRole('figure', { name: title });
-  await chart('Loss').locator('canvas').waitFor();
+  // PostgreSQL unpacks 400,000 points.
+  await chart('Loss').locator('canvas').waitFor({ timeout: 60_000 });
   await chart('Loss').getByText('best 0.0123').waitFor();
   await page.getByText('Long curves are shown by 1,000 of their points.').waitFor();
   await noteMainThread('4 curves of 100,000 points');
