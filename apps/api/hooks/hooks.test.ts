@@ -1,10 +1,11 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { request as httpRequest } from 'node:http';
 import { hookAnswer, maxHookBytes, type triggerRequest } from '@cairn/contract';
+import { hintChannel, listen } from '@cairn/db';
 import { removeOldDeliveries, startAcceptedDeliveries } from '@cairn/engine';
 import { smallRecipe } from '@cairn/engine/testing';
 import { waitFor } from '@cairn/testing';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import type { z } from 'zod';
 import { noBounds, openTestApi } from '../testing/test-api.ts';
 
@@ -130,7 +131,19 @@ describe('a delivery', () => {
 
   test('of a fork waits for a person, who starts it once', async () => {
     const trigger = await addTrigger({ filter: { events: ['pull_request'] } });
+    const hints: unknown[] = [];
+    const [over, connected] = [new AbortController(), Promise.withResolvers<void>()];
+    onTestFinished(() => over.abort());
+    listen({
+      ...{ url: harness.databaseUrl, channels: [hintChannel], onConnect: connected.resolve, onError: connected.reject },
+      onNotification: (_, payload) => void hints.push(JSON.parse(payload)),
+      signal: over.signal,
+    });
+    await connected.promise;
+    await deliverSigned(trigger, push(), { event: 'push' });
     const held = await deliverSigned(trigger, pull(true), { event: 'pull_request' });
+    // No run changes, but what needs a person does; an ignored delivery changes nothing.
+    await expect.poll(() => hints, { timeout: 10_000 }).toEqual([{ topic: 'runs', what: 'run' }]);
     expect(held).toMatchObject({ status: 202, outcome: 'held', runId: null });
     const waiting = async () =>
       (await call('viewer', 'GET', '/v1/attention')).json.items.filter((item: { id: string }) => item.id === held.json.delivery);
@@ -148,7 +161,7 @@ describe('a delivery', () => {
     const answers = await Promise.all([1, 2, 3].map(() => call('submitter', 'POST', path)));
     expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 409, 409]);
     expect(await runsOf(trigger)).toMatchObject([{ source: { pullRequest: 7 }, group: `${trigger.name}-pr-7` }]);
-    expect(await rowsOf(trigger)).toMatchObject([{ outcome: 'started', releasedBy: 'a-submitter' }]);
+    expect(await rowsOf(trigger)).toMatchObject([{ outcome: 'ignored' }, { outcome: 'started', releasedBy: 'a-submitter' }]);
     expect(await waiting()).toEqual([]);
     expect(await prisma.auditEntry.findMany({ where: { action: 'delivery.release' } })).toMatchObject([{ target: held.json.delivery }]);
     expect(await deliverSigned(trigger, pull(false), { event: 'pull_request' })).toMatchObject({ outcome: 'started' });

@@ -128,7 +128,7 @@ test('a log of 200,000 lines is read where it is looked at: few rows, few bytes,
   lines[199_998] = Array.from({ length: 1_000 }, (_, index) => `\r${index / 10} % of the images`).join('');
   await stage.print(`${lines.join('\n')}\n`);
 
-  const page = await openPage('/favicon.svg');
+  const page = await openPage('about:blank');
   const noteMainThread = await measureMainThread(page);
   const sizes: Promise<number>[] = [];
   page.on('requestfinished', (request) => {
@@ -178,7 +178,7 @@ test('four curves of 100,000 points are bounded answers that keep their peaks, a
       from unnest(array['loss', 'accuracy', 'learning_rate', 'images_per_second']) as name,
            generate_series(0, 99) as chunk, generate_series(chunk * 1000 + 1, chunk * 1000 + 1000) as i
      group by name, chunk`;
-  const page = await openPage('/favicon.svg', { height: 500 });
+  const page = await openPage('about:blank', { height: 500 });
   const noteMainThread = await measureMainThread(page);
   const sizes: Promise<number>[] = [];
   page.on('response', (response) => {
