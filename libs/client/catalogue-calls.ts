@@ -41,7 +41,7 @@ import {
   weightsView,
 } from '@cairn/contract';
 import type { z } from 'zod';
-import { eachItem, type Requester, type RequestOptions, statusAlone } from './request.ts';
+import { eachItem, type Requester, type RequestOptions, statusAlone, textOf } from './request.ts';
 
 type PageQuery = { limit?: number; cursor?: string };
 type ComparisonInput = Pick<z.output<typeof comparisonQuery>, 'a' | 'b'> & Partial<z.output<typeof comparisonQuery>>;
@@ -145,7 +145,7 @@ export function catalogueCalls({ send, open }: Requester) {
       send({ method: 'GET', path: ['v1', 'models', reference, 'card'], repeatable: true, answer: modelCard, isVerbatim: true }, options),
     /** The same as Markdown. One try. */
     readModelCard: async (reference: string, { signal }: { signal: AbortSignal }): Promise<string> =>
-      (await open(['v1', 'models', reference, 'card.md'], undefined, {}, signal)).text(),
+      textOf(await open(['v1', 'models', reference, 'card.md'], undefined, {}, signal), 'GET card.md'),
   };
 }
 

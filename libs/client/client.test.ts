@@ -1,7 +1,7 @@
 import { CairnError, isCairnError, runListItem } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createClient, problemOfError } from './index.ts';
-import { aRun, idFor, type StubApi, sendProblem, startStubApi } from './testing/stub-api.ts';
+import { aRun, idFor, type StubApi, sendEndlessly, sendProblem, startStubApi } from './testing/stub-api.ts';
 import { delayAfter } from './wait.ts';
 
 let api: StubApi;
@@ -55,6 +55,15 @@ test('a problem document becomes an error with its code, detail, remedy and requ
   expect(error.details).toMatchObject({ nearest: 'mini', requestId: 'req-1', status: 404 });
   expect(error.details.remedy).toContain('cairn recipes');
   expect(problemOfError(error)).toMatchObject({ code: 'unknown_recipe', status: 404, requestId: 'req-1', details: { nearest: 'mini' } });
+});
+
+test.each([
+  ['an answer', 200],
+  ['a refusal', 404],
+])('%s without an end is given up before it fills the memory', async (_, status) => {
+  api.on('GET', '/v1/runs/([^/]+)', (_request, response) => sendEndlessly(response.writeHead(status)));
+  const error = await failureOf(createClient({ url: api.url }).getRun(idFor('run', 1)));
+  expect(error).toMatchObject({ code: 'protocol_mismatch', message: expect.stringContaining('has more than 67108864 bytes') });
 });
 
 test('an answer that does not match the schema is a protocol mismatch that names the field', async () => {

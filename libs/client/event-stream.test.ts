@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { isCairnError } from '@cairn/contract';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type ConnectionChange, createClient, type StreamMessage } from './index.ts';
-import { anEvent, idFor, type StubApi, sendProblem, startStubApi } from './testing/stub-api.ts';
+import { anEvent, idFor, type StubApi, sendEndlessly, sendProblem, startStubApi } from './testing/stub-api.ts';
 
 const topic = `run:${idFor('run', 1)}`;
 let api: StubApi;
@@ -148,6 +148,15 @@ test('the stream reconnects to a server that comes back at the same address', as
 test('a refused stream is not retried', async () => {
   api.on('GET', '/v1/events', (_, response) => sendProblem(response, 'unauthenticated', 'no'));
   await expect(read(1)).rejects.toSatisfy((error) => isCairnError(error, 'unauthenticated'));
+  expect(api.requests).toHaveLength(1);
+});
+
+test('a message without an end is given up before it fills the memory, and not asked for again', async () => {
+  api.on('GET', '/v1/events', (_, response) => {
+    open(response).write('event: event\ndata: ');
+    sendEndlessly(response);
+  });
+  await expect(read(1)).rejects.toSatisfy((error) => isCairnError(error, 'protocol_mismatch'));
   expect(api.requests).toHaveLength(1);
 });
 

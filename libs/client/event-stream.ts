@@ -60,6 +60,9 @@ export async function* streamEvents(requester: Requester, options: EventStreamOp
   }
 }
 
+/** Of one message; the server's have a few thousand. */
+const mostMessageCharacters = 1 << 20;
+
 /** Time to read bytes that have already arrived. */
 const unreadMs = 20;
 
@@ -88,7 +91,16 @@ async function* openStream(
     if (response.body === null) throw new CairnError('unavailable', 'The event stream has no body');
     yield 'open';
     const messages: EventSourceMessage[] = [];
-    const parser = createParser({ onEvent: (message) => messages.push(message) });
+    const parser = createParser({
+      maxBufferSize: mostMessageCharacters,
+      onEvent: (message) => messages.push(message),
+      onError: ({ type, message }) => {
+        if (type !== 'max-buffer-size-exceeded') return;
+        throw new CairnError('protocol_mismatch', `A message of the event stream is too long: ${message}`, {
+          details: { remedy: 'Check that the address is that of a Cairn API.' },
+        });
+      },
+    });
     const decoder = new TextDecoder();
     // A heartbeat comment is bytes too.
     for await (const bytes of chunksOf(response.body, withinSilence, both)) {

@@ -1,5 +1,6 @@
 import { CairnError, type ErrorCode, errorTable, isCairnError, type Problem, problem } from '@cairn/contract';
 import type { z } from 'zod';
+import { boundedBody } from './bounded-body.ts';
 import { delayAfter, wait, within } from './wait.ts';
 
 export type RequestOptions = {
@@ -56,6 +57,21 @@ export type Requester = {
 const defaultTimeoutMs = 30_000;
 const maxDelayMs = 5_000;
 
+/** Bytes of an answer that is read as a whole. The largest are pages of a few megabytes. */
+const mostAnswerBytes = 64 * 1024 ** 2;
+
+/** The text of an answer. Throws `protocol_mismatch` for one that is too long. */
+export async function textOf(response: Response, name: string): Promise<string> {
+  const tooLong = (): CairnError =>
+    new CairnError('protocol_mismatch', `The answer to ${name} has more than ${mostAnswerBytes} bytes`, {
+      details: { remedy: 'Check that the address is that of a Cairn API.' },
+    });
+  const decoder = new TextDecoder();
+  const parts: string[] = [];
+  for await (const bytes of boundedBody(response, mostAnswerBytes, tooLong)) parts.push(decoder.decode(bytes, { stream: true }));
+  return parts.join('') + decoder.decode();
+}
+
 export function createRequester(options: RequesterOptions): Requester {
   const base = baseOf(options.url);
   const authorization = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
@@ -87,7 +103,7 @@ export function createRequester(options: RequesterOptions): Requester {
         ...(call.octets === undefined ? {} : { body: call.octets }),
         signal: within(timeoutMs, request.signal),
       });
-      return { status: response.status, text: await response.text(), headers: response.headers };
+      return { status: response.status, text: await textOf(response, name), headers: response.headers };
     } catch (error) {
       throw unreachable(error, base, name, timeoutMs, request.signal);
     }
@@ -119,7 +135,7 @@ export function createRequester(options: RequesterOptions): Requester {
         throw unreachable(error, base, name, defaultTimeoutMs, signal);
       }
       if (response.status < 400) return response;
-      throw refusal(response.status, await response.text(), response.headers, name, readJson);
+      throw refusal(response.status, await textOf(response, name), response.headers, name, readJson);
     },
   };
 }

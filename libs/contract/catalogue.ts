@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { imageSource } from './internal.ts';
 import { labelSizes, listSample } from './list-contents.ts';
-import { fileName, idOf, largestInt4, modelReferencePattern, safeName, sha256Hex, timestamp, wholeNumber } from './names.ts';
+import { byteCount, fileName, idOf, largestInt4, modelReferencePattern, safeName, sha256Hex, timestamp, wholeNumber } from './names.ts';
 import { runSource } from './origin.ts';
 import { recipe } from './recipe.ts';
 import { page } from './rest.ts';
@@ -237,8 +237,8 @@ export const modelCard = z.object({
   /** Published weights that training started from, whose licence may bind users of the model; of an ensemble, those of each model. */
   startingWeights: z.array(z.object({ name: z.string(), source: z.string().nullable(), licence: z.string().nullable() })),
   /** What `cairn models pull` fetches, from GET /v1/artifacts/ID/files/FILE. Models of an ensemble have a folder each. */
-  files: z.array(z.object({ path: z.string(), artifactId: idOf('artifact'), file: fileName, bytes: wholeNumber, sha256: sha256Hex })),
-  bytes: wholeNumber,
+  files: z.array(z.object({ path: z.string(), artifactId: idOf('artifact'), file: fileName, bytes: byteCount, sha256: sha256Hex })),
+  bytes: byteCount,
   lineage: z.array(z.object({ role: z.string(), id: idOf('artifact'), kind: artifactKind, digest: sha256Hex.nullable() })),
 });
 export type ModelCard = z.infer<typeof modelCard>;
@@ -247,6 +247,6 @@ export type ModelCard = z.infer<typeof modelCard>;
 export const pulledManifest = z.object({
   model: z.string(),
   version: wholeNumber,
-  files: z.array(z.object({ path: z.string(), bytes: wholeNumber, sha256: sha256Hex })),
+  files: z.array(z.object({ path: z.string(), bytes: byteCount, sha256: sha256Hex })),
 });
 export type PulledManifest = z.infer<typeof pulledManifest>;

@@ -65,6 +65,42 @@ test('errors do not reveal whether a file elsewhere exists', async () => {
   await expect(gate.realPath(join(folder.path, 'allowed/nothing'))).rejects.toMatchObject({ code: 'ENOENT' });
 });
 
+test.each([
+  ['that is there', 'elsewhere/file.csv', 'train.csv'],
+  ['that is not', 'elsewhere/nothing', 'train.csv'],
+  ['below a folder that is there', 'elsewhere', 'train.csv/file.csv'],
+  ['below a folder that is not', 'nothing', 'train.csv/file.csv'],
+])('a link to a file elsewhere %s is refused in the same words, also by the question whether there is a file', async (_, target, name) => {
+  await using folder = await testFolder();
+  const { inside, gate } = await places(folder.path);
+  await symlink('second', join(inside, 'train.csv'));
+  await symlink(join('..', target), join(inside, 'second'));
+  const path = join(inside, name);
+  const refusal = { code: 'folder_not_allowed', message: expect.stringMatching(`^${path} is, or leads, outside`), details: { path } };
+  for (const ask of [gate.open, gate.realPath, gate.isFile]) await expect(ask(path)).rejects.toMatchObject(refusal);
+});
+
+test('broken links within an allowed folder, and links in a circle, are files that do not exist', async () => {
+  await using folder = await testFolder();
+  const { inside, gate } = await places(folder.path);
+  await symlink('nothing', join(inside, 'broken'));
+  await symlink('circle', join(inside, 'circle'));
+  for (const name of ['broken', 'circle', 'file.csv/below']) expect(await gate.isFile(join(inside, name)), name).toBe(false);
+  expect(await gate.isFile(join(inside, 'file.csv'))).toBe(true);
+  await expect(gate.open(join(inside, 'broken'))).rejects.toMatchObject({ code: 'ENOENT' });
+  await expect(gate.open(join(inside, 'circle'))).rejects.toMatchObject({ code: 'ELOOP' });
+});
+
+test('a root that is mounted after the gate was made is allowed, and until then its files do not exist', async () => {
+  await using folder = await testFolder();
+  const root = join(folder.path, 'mount');
+  const gate = await createFileGate([root]);
+  await expect(gate.open(join(root, 'file.csv'))).rejects.toMatchObject({ code: 'ENOENT' });
+  await writeFiles(folder.path, { 'mount/file.csv': 'id\n' });
+  await using file = await gate.open(join(root, 'file.csv'));
+  expect(await readFile(fdPath(file), 'utf8')).toBe('id\n');
+});
+
 test('no folder is allowed where none is named', async () => {
   await using folder = await testFolder();
   const { inside } = await places(folder.path);

@@ -1,6 +1,6 @@
 import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, open, readlink, realpath, stat, statfs } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { CairnError, isDatasetUrl } from '@cairn/contract';
 import type { SourceLimits } from '@cairn/storage';
 import { createSources, type Remote } from './sources/create-sources.ts';
@@ -20,7 +20,7 @@ export type FileGate = {
   open(path: string): Promise<FileHandle>;
   /** The real path of a folder or file. Throws as `open` does. */
   realPath(path: string): Promise<string>;
-  /** Whether a file is there. */
+  /** Whether a file is there. Throws `folder_not_allowed` as `open` does. */
   isFile(path: string): Promise<boolean>;
   /**
    * The source that an address is in, and the path there; null for a path of this machine.
@@ -44,10 +44,10 @@ export async function createFileGate(places: readonly string[] | null, limits: P
     if (allowed !== null && !liesBelow(real, allowed)) throw notAllowed(path, allowed);
   };
   const realPath = async (path: string): Promise<string> => {
-    const real = await realpath(path).catch((error: unknown) => {
-      // Errors do not reveal whether a file elsewhere exists. A root may itself be a link.
-      if (roots === null || allowed === null || liesBelow(resolve(path), [...roots, ...allowed])) throw error;
-      throw notAllowed(path, allowed);
+    const real = await realpath(path).catch(async (error: unknown) => {
+      // Errors do not reveal whether a file elsewhere exists, whether it is named or a link leads there.
+      if (allowed !== null) requireAllowed(await targetOf(resolve(path)), path);
+      throw error;
     });
     requireAllowed(real, path);
     return real;
@@ -61,10 +61,11 @@ export async function createFileGate(places: readonly string[] | null, limits: P
     async isFile(path) {
       const remote = await sources.of(path);
       if (remote !== null) return (await remote.source.head(remote.path)) !== null;
-      return stat(path).then(
-        (found) => found.isFile(),
-        () => false,
-      );
+      const real = await realPath(path).catch((error: unknown) => {
+        if (error instanceof CairnError) throw error;
+        return null;
+      });
+      return (real !== null && (await stat(real).catch(() => null))?.isFile()) === true;
     },
     async open(path) {
       const remote = await sources.of(path);
@@ -96,9 +97,22 @@ const kernelFileSystems = new Set([
   0x9fa0, 0x62656572, 0x27e0eb, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xcafe4a11, 0xde5e81e4,
 ]);
 
+/** Links that are followed, as by the kernel. */
+const mostLinks = 40;
+
+/** Where a path that cannot be opened leads, through links whose targets may not exist. */
+async function targetOf(path: string, followed = { links: 0 }): Promise<string> {
+  if (dirname(path) === path) return path;
+  const folder = await targetOf(dirname(path), followed);
+  const here = join(folder, basename(path));
+  const target = await readlink(here).catch(() => null);
+  if (target === null || ++followed.links > mostLinks) return here;
+  return targetOf(resolve(folder, target), followed);
+}
+
+/** A root that is not mounted yet keeps its place. */
 async function realPaths(roots: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(roots.map((root) => realpath(root).catch(() => null)));
-  return found.filter((root) => root !== null);
+  return Promise.all(roots.map((root) => realpath(root).catch(() => targetOf(resolve(root)))));
 }
 
 function liesBelow(path: string, roots: readonly string[]): boolean {

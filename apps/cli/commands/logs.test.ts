@@ -1,7 +1,7 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { anAttempt, aRun, aStep, idFor, type StubApi, startStubApi } from '@cairn/client/testing';
+import { anAttempt, aRun, aStep, idFor, type StubApi, sendEndlessly, startStubApi } from '@cairn/client/testing';
 import { type LogStream, runListItem } from '@cairn/contract';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { createStyle } from '../output/style.ts';
@@ -105,12 +105,29 @@ describe('cairn tensorboard', () => {
     api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: '384', kind: 'train' })] }));
     api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt({ id: attempt, ordinal: 2 })] }));
     api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({
-      items: [{ name: 'events.1', bytes: 2, modifiedAt: '2026-01-02T03:04:05.000Z' }],
+      items: [{ name: 'events.1', bytes: 12, modifiedAt: '2026-01-02T03:04:05.000Z' }],
     }));
     api.on('GET', '/v1/attempts/[^/]+/tensorboard/events.1', () => ({ curves: 1 }));
     const { code, out: printed } = await runTestCli(['tensorboard', 'mini-1', '--out', out], { url: api.url });
     expect([code, printed]).toEqual([0, `1 file in ${out}. View them with \`tensorboard --logdir ${out}\`.\n`]);
     expect(await readFile(join(out, '384/attempt-2/events.1'), 'utf8')).toBe('{"curves":1}');
+  });
+
+  test('tensorboard takes no more bytes of a file than the service listed', async () => {
+    const out = await mkdtemp(join(tmpdir(), 'cairn-board-'));
+    onTestFinished(() => rm(out, { recursive: true }));
+    api.on('GET', '/v1/runs', () => ({ items: [runListItem.parse(aRun())], nextCursor: null, total: 1 }));
+    api.on('GET', '/v1/runs/[^/]+', () => aRun({ stepViews: [aStep({ name: '384', kind: 'train' })] }));
+    api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: [anAttempt()] }));
+    api.on('GET', '/v1/attempts/[^/]+/tensorboard', () => ({
+      items: [{ name: 'events.1', bytes: 12, modifiedAt: '2026-01-02T03:04:05.000Z' }],
+    }));
+    api.on('GET', '/v1/attempts/[^/]+/tensorboard/events.1', (_, response) => sendEndlessly(response));
+    const { code, err } = await runTestCli(['tensorboard', 'mini-1', '--out', out], { url: api.url });
+    expect(code).toBe(1);
+    expect(err).toContain('events.1 of 384 has more than the 12 bytes that the service listed');
+    const [file = ''] = (await readdir(out, { recursive: true })).filter((name) => name.endsWith('events.1'));
+    expect((await stat(join(out, file))).size).toBeLessThanOrEqual(12);
   });
 
   test.each([

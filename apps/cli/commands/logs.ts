@@ -1,7 +1,6 @@
 import { createWriteStream } from 'node:fs';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { StepLogPiece } from '@cairn/client';
+import { boundedBody, type StepLogPiece } from '@cairn/client';
 import { CairnError, type LogStream, logStream } from '@cairn/contract';
 import { didYouMean, makeFolder, nearestName, pathBelow } from '@cairn/runtime';
 import { Option } from 'commander';
@@ -113,10 +112,14 @@ async function download({ ui, signal, client }: Session, text: string, { out }: 
       if (items.length === 0) continue;
       const folder = pathBelow(out, step.name, `attempt-${attempt.ordinal}`);
       await makeFolder(folder);
-      for (const { name } of items) {
-        const { body } = await api.openTensorBoardFile(attempt.id, name, signal);
+      for (const { name, bytes } of items) {
         const path = pathBelow(folder, name);
-        await pipeline(body === null ? Readable.from([]) : Readable.fromWeb(body), createWriteStream(path), { signal });
+        const response = await api.openTensorBoardFile(attempt.id, name, signal);
+        const tooLong = (): CairnError =>
+          new CairnError('protocol_mismatch', `${name} of ${step.name} has more than the ${bytes} bytes that the service listed`, {
+            details: { remedy: 'Download the event files again.' },
+          });
+        await pipeline(boundedBody(response, bytes, tooLong), createWriteStream(path), { signal });
         files.push(path);
       }
     }

@@ -80,7 +80,7 @@ export async function uploadWeights(
 
 /** Its name in recipes: the file's, as publishers name them, without its extension. */
 function nameOf(path: string, given: string | undefined): string {
-  const name = given ?? basename(path).replace(/\.(pth\.tar|pth|pt|bin|onnx)$/, '');
+  const name = given ?? basename(path).replace(/\.(pth\.tar|pth|pt|bin|safetensors|onnx)$/, '');
   const parsed = safeName.safeParse(name);
   if (parsed.success) return parsed.data;
   throw new CairnError('invalid_request', `"${name}" is not a valid name for weights: ${parsed.error.issues[0]?.message}`, {

@@ -2,6 +2,7 @@ import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { sendEndlessly } from '@cairn/client/testing';
 import { ada } from '@cairn/engine/testing';
 import { newId, sha256 } from '@cairn/runtime';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -93,6 +94,34 @@ test('versions are never mixed, other folders are left alone, and damaged bytes 
   await mkdir(damaged);
   expect(await pull('toy@1', damaged)).toMatchObject({ code: 1, err: expect.stringContaining('model.onnx has the SHA-256') });
   expect(await readdir(damaged)).toEqual(['manifest.json.part']);
+});
+
+test('a service that sends more than it listed fills no disk: the file is given up and removed, also one that was begun', async () => {
+  const proxy = createServer(async (request, response) => {
+    if (request.url?.endsWith('/model.onnx')) {
+      if (request.headers.range) response.writeHead(206, { 'content-range': `bytes 100000-299999/${onnx.length}` });
+      return sendEndlessly(response);
+    }
+    const answer = await fetch(`${url}${request.url}`, { headers: { authorization: String(request.headers.authorization) } });
+    return response.end(Buffer.from(await answer.arrayBuffer()));
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void proxy.close());
+  const out = await makeFolder('endless');
+  for (const begun of [0, 100_000]) {
+    if (begun > 0) await writeFile(join(out, 'model.onnx.part'), onnx.subarray(0, begun));
+    const pulled = await pull('toy@1', out, `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`);
+    expect(pulled).toMatchObject({ code: 1, err: expect.stringContaining('model.onnx has more than its 300000 bytes; it was removed') });
+    expect(await readdir(out)).toEqual(['manifest.json.part']);
+  }
+});
+
+test('the card of models with more than 2 GiB can be shown', async () => {
+  const { id } = await register({ 'model.onnx': Buffer.from('stands for a large one') });
+  const bytes = 3 * 1024 ** 3;
+  await prisma.artifact.update({ where: { id }, data: { files: [{ name: 'model.onnx', bytes, sha256: sha256('') }] } });
+  const { version } = await prisma.model.findFirstOrThrow({ where: { name: 'toy' }, orderBy: { version: 'desc' } });
+  expect(JSON.parse((await cairn(['models', 'card', `toy@${version}`, '--json'])).out)).toMatchObject({ bytes, files: [{ bytes }] });
 });
 
 test('the card has the data, recipe, scores, licences and aliases, with the text of others escaped', async () => {

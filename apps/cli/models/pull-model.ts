@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type CairnClient, wait } from '@cairn/client';
+import { boundedBody, type CairnClient, wait } from '@cairn/client';
 import { CairnError, isCairnError, type ModelCard, type PulledManifest, pulledManifest } from '@cairn/contract';
 import { pathBelow } from '@cairn/runtime';
 
@@ -73,15 +73,22 @@ async function pullFile({ client, out, signal, onFile }: Pull, file: PulledFile)
   await mkdir(dirname(path), { recursive: true });
   if ((await sizeOf(path)) === file.bytes && (await hashFile(path, signal)).digest('hex') === file.sha256) return onFile(file.path, false);
   const part = `${path}.part`;
-  const found = await download(client, file, part, signal);
+  const found = await download(client, file, part, signal).catch(async (error: unknown) => {
+    if (isCairnError(error, 'corrupt_artifact')) await rm(part);
+    throw error;
+  });
   if (found !== file.sha256) {
     await rm(part);
-    throw new CairnError('corrupt_artifact', `${file.path} has the SHA-256 ${found} instead of ${file.sha256}; it was removed`, {
-      details: { remedy: 'Pull the model again. If it happens again, the stored file is damaged.' },
-    });
+    throw corrupt(file, `the SHA-256 ${found} instead of ${file.sha256}`);
   }
   await rename(part, path);
   onFile(file.path, true);
+}
+
+function corrupt({ path }: PulledFile, what: string): CairnError {
+  return new CairnError('corrupt_artifact', `${path} has ${what}; it was removed`, {
+    details: { remedy: 'Pull the model again. If it happens again, the stored file is damaged.' },
+  });
 }
 
 /** Fetches what is missing of a file, as often as a connection breaks, and returns the digest of all of it. */
@@ -102,7 +109,12 @@ async function download(client: CairnClient, file: PulledFile, part: string, sig
 /** A connection that breaks in the middle of a body, or ends too early, is an error of fetch's own. */
 const mayContinue = (error: unknown): boolean => !(error instanceof CairnError) || isCairnError(error, 'unavailable', 'rate_limited');
 
-/** Appends from byte `from` on. A service that ignores the range sends all of it: then the file begins again. */
+/**
+ * Appends from byte `from` on. A service that ignores the range sends all of it: then the file begins again. More bytes than the card names
+ * are never written.
+ *
+ * @throws CairnError `corrupt_artifact`
+ */
 async function append(client: CairnClient, file: PulledFile, part: string, from: number, signal: AbortSignal): Promise<string> {
   if (from >= file.bytes) return (await hashFile(part, signal)).digest('hex');
   const response = await client.openArtifactFile(file.artifactId, file.file, { from, signal });
@@ -110,7 +122,8 @@ async function append(client: CairnClient, file: PulledFile, part: string, from:
   const hash = isContinued ? await hashFile(part, signal) : createHash('sha256');
   const handle = await open(part, isContinued ? 'a' : 'w');
   try {
-    for await (const bytes of response.body ?? []) {
+    const missing = file.bytes - (isContinued ? from : 0);
+    for await (const bytes of boundedBody(response, missing, () => corrupt(file, `more than its ${file.bytes} bytes`))) {
       hash.update(bytes);
       await handle.appendFile(bytes);
     }

@@ -93,7 +93,17 @@ describe('text from others', () => {
     ['a return to the beginning of the line', 'a\rb', 'a\\x0db'],
     ['a backspace and a NUL', 'a\b\0', 'a\\x08\\x00'],
     ['a change of direction', 'a\u202eb\u2066', 'a\\u{202e}b\\u{2066}'],
+    ['spaces of no width', 'prod\u200bu\u2060c\u00adt\ufeff', 'prod\\u{200b}u\\u{2060}c\\xadt\\u{feff}'],
+    ['joiners between Latin letters', 'a\u200db\u200cc\ufe0f', 'a\\u{200d}b\\u{200c}c\\u{fe0f}'],
+    ['blank letters', 'a\u3164\u115f\uffa0\u034f', 'a\\u{3164}\\u{115f}\\u{ffa0}\\u{34f}'],
+    ['invisible tags', 'a\u{e0001}\u{e0041}\u{e0100}', 'a\\u{e0001}\\u{e0041}\\u{e0100}'],
+    ['breaks of lines', 'a\u2028b\u2029', 'a\\u{2028}b\\u{2029}'],
     ['half an emoji', 'a\ud83d', 'a\\u{d83d}'],
+    [
+      'emoji and scripts with joiners',
+      '\u{1f469}\u200d\u{1f680} \u2764\ufe0f \u0645\u06cc\u200c\u0631',
+      '\u{1f469}\u200d\u{1f680} \u2764\ufe0f \u0645\u06cc\u200c\u0631',
+    ],
     ['lines, tabs and other scripts', 'a\r\n\tb \u00e9 \u{1f680} \u05d0', 'a\n\tb \u00e9 \u{1f680} \u05d0'],
   ])('is shown with %s escaped where it would control a terminal', (_, text, shown) => {
     expect(visibleText(text)).toBe(shown);
@@ -119,9 +129,9 @@ describe('text from others', () => {
   });
 
   test('in JSON has every control escaped, and parses to the original', () => {
-    const text = jsonText({ a: '\x1b\x7f\x9b\u202e' });
-    expect(text).toBe('{"a":"\\u001b\\u007f\\u009b\\u202e"}');
-    expect(JSON.parse(text)).toEqual({ a: '\x1b\x7f\x9b\u202e' });
+    const text = jsonText({ a: '\x1b\x7f\x9b\u202e\u{e0041}' });
+    expect(text).toBe('{"a":"\\u001b\\u007f\\u009b\\u202e\\udb40\\udc41"}');
+    expect(JSON.parse(text)).toEqual({ a: '\x1b\x7f\x9b\u202e\u{e0041}' });
   });
 });
 

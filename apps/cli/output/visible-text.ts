@@ -1,5 +1,12 @@
-/** Controls, halves of surrogate pairs, and characters that change the direction or the lines of a text: all except line feed and tab. */
-const unshown = /(?![\t\n])[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
+/**
+ * Controls except line feed and tab, halves of surrogate pairs, and characters that change the direction or the lines of a text or that take
+ * no room, so that two names look the same. Joiners and variation selectors belong to emoji and to scripts other than Latin: between or after
+ * such characters they stay.
+ */
+// biome-ignore-start lint/suspicious/noControlCharactersInRegex: it searches for control characters
+const unshown =
+  /(?![\t\n])[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?!(?<=[^\0-\u{2ff}])[\u200c\u200d](?=[^\0-\u{2ff}]))\p{Cf}|(?<![^\0-\u{2ff}])[\u{fe00}-\u{fe0f}]|\u034f|[\u115f\u1160\u17b4\u17b5\u3164\uffa0]|[\u{e0100}-\u{e01ef}]/gu;
+// biome-ignore-end lint/suspicious/noControlCharactersInRegex: it searches for control characters
 
 /** Select Graphic Rendition (ECMA-48, 8.3.117): colours and weights, the only controls sent to a terminal within text. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape that begins one
@@ -48,6 +55,7 @@ export function visibleLogLine(line: string, { isColoured }: { isColoured: boole
 export function jsonText(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replaceAll(
     unshown,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    // Of a character beyond U+FFFF both halves.
+    (character) => character.split('').reduce((shown, unit) => `${shown}\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`, ''),
   );
 }

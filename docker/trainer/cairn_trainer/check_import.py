@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor
 
@@ -75,21 +74,11 @@ def check_matcher(path: Path) -> dict[str, Any]:
     Raises:
         TrainerError: `missing_file`, `unreadable_file` for a file of another form, `program_failed` if the graph fails for the pair.
     """
-    _require_one_file(path)
     matcher = OnnxMatcher(path, MatchingSettings())
     draw = np.random.default_rng(0)
     pair = [matcher.prepare(draw.integers(0, 256, size, np.uint8)) for size in ((240, 320), (320, 216))]
     matcher.match(*pair)
     return {'version': matcher.description['version']}
-
-
-def _require_one_file(path: Path) -> None:
-    try:
-        tensors = onnx.load(path, load_external_data=False).graph.initializer
-    except Exception:  # noqa: BLE001 - opening it as a matcher tells what is wrong
-        return
-    if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in tensors):
-        raise TrainerError('unreadable_file', f'{path} keeps tensors in other files. Save it as one file, and import that.')
 
 
 def _refuse(path: Path, backbone: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cairn_trainer.errors import TrainerError, from_os_error
+from cairn_trainer.limited_file import open_limited
+
+_OTHER_MEMORY = 2**29
+"""Bytes that reading a list may take beside eight times the file's size; rows of the reference's take less than three."""
 
 
 class RefusedError(pickle.UnpicklingError):
@@ -40,8 +44,14 @@ def unpickling_errors(path: Path) -> Iterator[None]:
         raise from_os_error(error, f'reading {path}') from error
     except RefusedError as error:
         raise TrainerError('unsafe_file', f'{path} requests {error} when it is loaded, which files of its kind do not need.') from error
+    except MemoryError as error:
+        raise too_much_memory(path) from error
     except Exception as error:  # pickle raises many types of exceptions, depending on the fault
         raise TrainerError('unreadable_file', f'{path} is not a complete pickle: {type(error).__name__}: {error}'[:500]) from error
+
+
+def too_much_memory(path: Path) -> TrainerError:
+    return TrainerError('unreadable_file', f'{path} would take more memory than a file of its size and kind needs.')
 
 
 class _Unpickler(pickle.Unpickler):
@@ -55,5 +65,5 @@ def read_pickle(path: Path) -> Any:
     Raises:
         TrainerError: those of `unpickling_errors`.
     """
-    with unpickling_errors(path), path.open('rb') as file:
+    with unpickling_errors(path), open_limited(path, 8 * path.stat().st_size + _OTHER_MEMORY) as file:
         return _Unpickler(file).load()

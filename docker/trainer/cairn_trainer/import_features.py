@@ -29,6 +29,7 @@ _ID = re.compile(r'[0-9A-Za-z_-]{3,64}')
 _PAIRS = (('probe_name_list', 'probe_feats'), ('index_name_list', 'index_feats'))
 _BLOCK_VALUES = 2**22
 """Numbers that are processed at a time: 32 MiB as fp64."""
+_MOST_DIM = 2**16
 
 
 class _Import:
@@ -88,11 +89,13 @@ class _Import:
             shapes = ' and '.join('x'.join(map(str, array.shape)) + f' ({array.dtype})' for array in (names, vectors))
             raise TrainerError('unreadable_file', f'{self._path} has names and features of the shapes {shapes}.')
         self._writer_of(vectors.shape[1])
-        rows = max(1, _BLOCK_VALUES // max(1, vectors.shape[1]))
+        rows = max(1, _BLOCK_VALUES // max(1, vectors.shape[1], names.dtype.itemsize // 4))
         for start in range(0, len(names), rows):
             self._write(names[start : start + rows].tolist(), vectors[start : start + rows])
 
     def _writer_of(self, dim: int) -> FeatureSetWriter:
+        if dim > _MOST_DIM:
+            raise TrainerError('unreadable_file', f'{self._path} has vectors of {dim} numbers, more than {_MOST_DIM}.')
         self.writer = self.writer or FeatureSetWriter(self._folder, dim)
         return self.writer
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from cairn_trainer.config import MatchingSettings
@@ -80,6 +83,29 @@ class SiftMatcher:
         return first.points[rows], second.points[nearest[rows, 0]]
 
 
+def _require_one_file(path: Path) -> None:
+    """A graph may name any file as the place of a tensor, also in the body of a loop: whoever made it could read files of this machine.
+
+    Raises:
+        TrainerError: `unreadable_file`.
+    """
+    try:
+        model = onnx.load(path, format='protobuf', load_external_data=False)
+    except Exception as error:
+        raise TrainerError('unreadable_file', f'{path} is not an ONNX file: {type(error).__name__}.') from error
+    if any(isinstance(part, onnx.TensorProto) and (part.external_data or part.data_location) for part in _parts_of(model)):
+        raise TrainerError('unreadable_file', f'{path} keeps tensors in other files. Save it as one file, and import that.')
+
+
+def _parts_of(message: Message) -> Iterator[Message]:
+    """All messages within one of protobuf, at every depth."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for part in [value] if isinstance(value, Message) else value:
+                yield part
+                yield from _parts_of(part)
+
+
 _INPUTS = ('image0', 'image1')
 _OUTPUTS = ('kpts0', 'kpts1', 'matches0', 'mscores0')
 
@@ -96,6 +122,7 @@ class OnnxMatcher:
         self._settings = settings
         if not path.is_file():
             raise TrainerError('missing_file', f'The matcher {path} does not exist.')
+        _require_one_file(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # pairs are matched in parallel
         options.log_severity_level = 3

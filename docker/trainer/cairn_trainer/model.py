@@ -132,6 +132,8 @@ def mismatches(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], may_gr
         is_grown = key in may_grow and _is_first_rows(found[key].shape, wanted[key].shape)
         if found[key].shape != wanted[key].shape and not is_grown:
             faults.append(f'{key} has the shape {_shape(found[key])}, the network needs {_shape(wanted[key])}')
+        elif wanted[key].is_floating_point() and not found[key].is_floating_point():
+            faults.append(f'{key} has whole numbers ({found[key].dtype}), the network needs floating point')
     return sorted(faults)
 
 

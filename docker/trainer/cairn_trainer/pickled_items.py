@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_arrays import STAND_INS, ArrayStandIn, DtypeStandIn, FileArray, FileBytes
 from cairn_trainer.foreign_pickle import RefusedError, named, unpickling_errors
+from cairn_trainer.limited_file import open_limited
 
 Array = NDArray[Any] | FileArray
 
-_BUFFER = 2**20
 _LEFT_IN_FILE = 2**16
 """Content of more bytes than this is left in the file."""
 _LONGEST_TEXT = 2**16
@@ -50,8 +50,13 @@ def read_dict(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
+def _memory_of(path: Path) -> int:
+    """The bytes that reading a file and processing its items may take; the references to its items grow with their number."""
+    return 2**31 + path.stat().st_size // 4
+
+
 def _read(path: Path, on_item: Callable[[str, Any], None], what: str) -> None:
-    with unpickling_errors(path), path.open('rb', buffering=_BUFFER) as file:
+    with unpickling_errors(path), open_limited(path, _memory_of(path)) as file:
         references = _references(file)
         file.seek(0)
         found = _ItemUnpickler(file, path, references, _Items(on_item)).load()

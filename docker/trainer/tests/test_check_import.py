@@ -10,8 +10,9 @@ from test_local_matching import onnx_matcher
 
 from cairn_trainer.backbones import BACKBONES
 from cairn_trainer.check_import import check_backbone, check_matcher, check_model, main
-from cairn_trainer.config import ModelSettings
+from cairn_trainer.config import MatchingSettings, ModelSettings
 from cairn_trainer.errors import TrainerError
+from cairn_trainer.matchers import open_matcher
 from cairn_trainer.model import EmbeddingNet
 
 
@@ -93,6 +94,36 @@ def test_a_matcher_of_the_accepted_form_matches_a_pair_and_others_are_refused(tm
     model = onnx.load(onnx_matcher(tmp_path / 'in_one.onnx'))
     onnx.save(model, tmp_path / 'apart.onnx', save_as_external_data=True, location='apart.bin', size_threshold=0)
     assert 'keeps tensors in other files' in str(_refusal(check_matcher, tmp_path / 'apart.onnx'))
+
+
+def _elsewhere(name, place):
+    tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.UINT8, dims=[8], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key='location', value=str(place))
+    return tensor
+
+
+@pytest.mark.parametrize('place', ['an initializer', 'a constant', 'a branch', 'a function', 'a sparse tensor'])
+def test_no_part_of_a_matcher_may_be_another_file_of_this_machine_wherever_it_is_opened(tmp_path, place):
+    (tmp_path / 'secret').write_text('password')
+    model = onnx.load(onnx_matcher(tmp_path / 'a.onnx'))
+    tensor = _elsewhere('leak', '../secret')
+    constant = onnx.helper.make_node('Constant', [], ['leak'], value=tensor)
+    if place == 'an initializer':
+        model.graph.initializer.append(tensor)
+    elif place == 'a constant':
+        model.graph.node.append(constant)
+    elif place == 'a branch':
+        branch = onnx.helper.make_graph([constant], 'branch', [], [])
+        model.graph.node.append(onnx.helper.make_node('If', ['rows'], ['x'], then_branch=branch, else_branch=branch))
+    elif place == 'a function':
+        model.functions.add(name='f', domain='d', node=[constant], output=['leak'])
+    else:
+        model.graph.sparse_initializer.add(values=tensor, dims=[8])
+    folder = tmp_path / 'model'
+    folder.mkdir()
+    (folder / 'a.onnx').write_bytes(model.SerializeToString())
+    for use in (check_matcher, lambda path: open_matcher(str(path), MatchingSettings())):
+        assert 'keeps tensors in other files' in str(_refusal(use, folder / 'a.onnx'))
 
 
 def test_the_program_answers_one_json_object_and_the_exit_code_of_the_failure(tmp_path, capsys):

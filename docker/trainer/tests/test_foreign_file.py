@@ -3,13 +3,19 @@ import json
 import os
 import pickle
 import zipfile
+from argparse import Namespace
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 import torch
 from builders import Collection, StageRun, configure_export, run_export
+from torch.nn import Parameter
 
+from cairn_trainer import foreign_file
 from cairn_trainer.check_import import check_model
 from cairn_trainer.config import ModelSettings, StoredFile
 from cairn_trainer.errors import TrainerError
@@ -17,7 +23,7 @@ from cairn_trainer.events import EventLog
 from cairn_trainer.foreign_file import read_named_tensors, read_stored_tensors
 from cairn_trainer.foreign_text import plain_name, plain_text
 from cairn_trainer.lists import read_parquet
-from cairn_trainer.model import EmbeddingNet
+from cairn_trainer.model import EmbeddingNet, load_weights
 
 
 def _saved(path, content):
@@ -50,7 +56,52 @@ WRAPPINGS = {
     'model': lambda state: {'model': state, 'epoch': 6},
     'net': lambda state: {'net': {f'module._orig_mod.{key}': value for key, value in state.items()}},
     'nested': lambda state: {'model': {'state_dict': state}},
+    'a name of its own': lambda state: {'epoch': 6, 'student': state, 'optimizer': {'state': {0: {'momentum_buffer': torch.zeros(3)}}}},
+    'next to averages': lambda state: {'state_dict_ema': {key: value * 0 for key, value in state.items()}, 'state_dict': state},
+    'averages alone': lambda state: {'epoch': 6, 'state_dict_ema': state},
+    'an attribute of a trainer': lambda state: {'state_dict': {f'model.{key}': value for key, value in state.items()}},
+    'an attribute, compiled': lambda state: {'state_dict': {f'net._orig_mod.{key}': value for key, value in state.items()}},
+    'half precision': lambda state: {key: value.half() for key, value in state.items()},
+    'bfloat16': lambda state: {key: value.bfloat16() for key, value in state.items()},
+    'parameters': lambda state: {key: Parameter(value) if value.is_floating_point() else value for key, value in state.items()},
+    'options and scores': lambda state: {'model': state, 'args': Namespace(lr=0.1, out=Path('/tmp')), 'best': np.float64(0.5)},
 }
+
+
+def _safetensors(path, state):
+    safetensors.torch.save_file({key: value.contiguous() for key, value in state.items()}, path)
+    return path
+
+
+def test_a_file_of_safetensors_as_models_pull_downloads_is_read_like_one_of_torch(tmp_path):
+    _, state = _as_the_reference_saves(7)
+    path = _safetensors(tmp_path / 'a.safetensors', state)
+    found = read_named_tensors(path)
+    assert found.keys() == {key.removeprefix('module.') for key in state}
+    assert all(torch.equal(found[key.removeprefix('module.')], value) for key, value in state.items())
+    assert check_model(path, 'small')['classes'] == 7
+
+
+@pytest.mark.parametrize(
+    ('header', 'content'),
+    [
+        (b'{', b''),
+        (b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', bytes(8)),
+        (b'{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,16]}}', bytes(16)),
+        (b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"v":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}', bytes(12)),
+        (b'{"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,16]}}', bytes(16)),
+        (b'{"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}', bytes(4)),
+        (b'{' + b'[' * 100_000, b''),
+        (b'{}', b''),
+    ],
+    ids=['cut', 'short', 'huge', 'overlapping', 'negative', 'eight bits', 'deep', 'empty'],
+)
+def test_an_invalid_file_of_safetensors_is_unreadable(tmp_path, header, content):
+    path = tmp_path / 'a.safetensors'
+    path.write_bytes(len(header).to_bytes(8, 'little') + header + content)
+    assert _refusal(read_named_tensors, path).code == 'unreadable_file'
+    path.write_bytes((2**40).to_bytes(8, 'little') + header + content)
+    assert _refusal(read_named_tensors, path).code == 'unreadable_file'
 
 
 @pytest.mark.parametrize('wrapping', WRAPPINGS)
@@ -146,6 +197,82 @@ def test_files_with_more_than_plain_tensors_by_name_are_rejected(tmp_path):
     assert "more than named tensors: 'epoch'" in str(_refusal(read_named_tensors, path))
     twice = _saved(tmp_path / 'a.pth', {'module.w': torch.zeros(1), 'w': torch.zeros(1)})
     assert 'contains w twice' in str(_refusal(read_named_tensors, twice))
+
+
+def test_several_networks_in_one_file_are_not_mixed(tmp_path):
+    path = _saved(tmp_path / 'a.pth', {'student': {'w': torch.zeros(1)}, 'teacher': {'w': torch.ones(1)}})
+    assert "more than named tensors: 'student', 'teacher'" in str(_refusal(read_named_tensors, path))
+
+
+def test_weights_of_whole_numbers_do_not_fit_a_network(tmp_path):
+    _, state = _as_the_reference_saves(7)
+    path = _saved(tmp_path / 'a.pth', {key: value.to(torch.int8) for key, value in state.items()})
+    assert 'base.conv1.weight has whole numbers (torch.int8)' in str(_refusal(check_model, path, 'small'))
+
+
+class _Call:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def _archive(path, content, **how):
+    """The records of a file of torch.save in an archive of another form."""
+    torch.save(content, path)
+    with zipfile.ZipFile(path) as whole:
+        records = [(entry.filename, whole.read(entry)) for entry in whole.infolist()]
+    with zipfile.ZipFile(path, 'w', **how) as archive:
+        for name, data in records:
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize('is_archive', [True, False])
+def test_a_file_that_would_fill_the_memory_in_one_call_is_rejected_by_the_name_of_it(tmp_path, is_archive):
+    path = tmp_path / 'a.pth'
+    torch.save({'w': torch.zeros(1), 'more': _Call(bytearray, 2**36)}, path, _use_new_zipfile_serialization=is_archive)
+    error = _refusal(read_named_tensors, path)
+    assert (error.code, 'builtins.bytearray' in str(error)) == ('unsafe_file', True)
+
+
+@pytest.mark.parametrize('call', [_Call(torch.Tensor, 2**38), _Call(torch.UntypedStorage, 2**40)], ids=['tensor', 'storage'])
+def test_a_tensor_without_content_in_the_file_is_never_used(tmp_path, call):
+    _, state = _as_the_reference_saves(7)
+    path = _saved(tmp_path / 'a.pth', {**state, 'module.base.conv1.weight': call})
+    assert _refusal(check_model, path, 'small').code in ('unreadable_file', 'model_mismatch')
+
+
+def test_a_pickle_that_grows_in_memory_is_unreadable_in_any_form_of_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign_file, '_OTHER_MEMORY', -(2**40))
+    torch.save({'w': torch.zeros(1)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    assert 'more memory than a file of its size' in str(_refusal(read_named_tensors, tmp_path / 'a.pth'))
+    with zipfile.ZipFile(tmp_path / 'b.pth', 'w') as archive:
+        archive.writestr('b/data.pkl', b'\x80\x02](' + b'}' * 2**24 + b'e.')
+    assert "data.pkl' in it has 16777" in str(_refusal(read_named_tensors, tmp_path / 'b.pth'))
+
+
+def test_a_compressed_archive_is_unreadable_before_it_is_unpacked(tmp_path):
+    path = tmp_path / 'a.pth'
+    _archive(path, {'w': torch.zeros(3_000_000)}, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 1_000_000
+    assert 'is compressed' in str(_refusal(read_named_tensors, path))
+
+
+def test_what_a_file_attaches_to_a_tensor_does_not_replace_its_methods(tmp_path):
+    net, state = _as_the_reference_saves(7)
+    attached = {'numel': 1, 'copy_': 2, 'is_floating_point': 3, 'detach': 4, '__torch_function__': 5}
+    for key in ('module.fcneck.weight', 'module.classifier.weight', 'module.base.conv1.weight'):
+        state[key].__dict__.update(attached)
+    path = _saved(tmp_path / 'a.pth', state)
+    assert torch.load(path, weights_only=True)['module.fcneck.weight'].numel == 1
+    assert check_model(path, 'small')['classes'] == 7
+    load_weights(net, read_named_tensors(path), 'a.pth', may_grow=False)
+
+
+def test_a_name_of_prefixes_alone_takes_no_time(tmp_path):
+    path = _saved(tmp_path / 'a.pth', {'module.' * 300_000 + 'w': torch.zeros(1)})
+    assert list(read_named_tensors(path)) == ['w']
 
 
 def test_names_that_no_report_could_hold_are_cleaned_where_they_are_read(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cairn_trainer import feature_set, import_features, import_lists, read_revisited
+from cairn_trainer import feature_set, foreign_pickle, import_features, import_lists, read_revisited
 from cairn_trainer.errors import TrainerError
 from cairn_trainer.foreign_pickle import read_pickle
 from cairn_trainer.pickled_items import read_items
@@ -100,6 +100,12 @@ def test_what_a_pickle_would_call_is_named_and_not_called(tmp_path, monkeypatch,
 def test_lists_may_hold_no_arrays(tmp_path):
     path = _pickled(tmp_path / 'a.pkl', [np.zeros(2, np.float32)])
     assert 'numpy.' in str(_refusal(read_pickle, path))
+
+
+def test_a_list_that_grows_in_memory_is_unreadable_before_the_machine_has_none_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign_pickle, '_OTHER_MEMORY', -(2**40))
+    error = _refusal(read_pickle, _pickled(tmp_path / 'a.pkl', ROWS))
+    assert (error.code, 'more memory than a file of its size' in str(error)) == ('unreadable_file', True)
 
 
 def test_truncated_and_invalid_lists_are_unreadable(tmp_path):

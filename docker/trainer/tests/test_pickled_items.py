@@ -109,3 +109,9 @@ def test_a_stand_in_is_called_only_as_numpys_pickles_call_it(tmp_path):
     for content in (b'\x80\x05}(\x8c\x08_on_item\x8c\x01ad b.', b'\x80\x05}\x8c\x01a)R.', b'\x80\x05}}\x8c\x01a\x8c\x01bsb.'):
         (tmp_path / 'a.pkl').write_bytes(content)
         assert _refusal(tmp_path / 'a.pkl').code in ('unsafe_file', 'unreadable_file')
+
+
+def test_a_pickle_that_grows_in_memory_is_unreadable_before_the_machine_has_none_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(pickled_items, '_memory_of', lambda _path: -(2**40))
+    error = _refusal(_pickled(tmp_path / 'a.pkl', {'a': np.zeros(3)}))
+    assert (error.code, 'more memory than a file of its size' in str(error)) == ('unreadable_file', True)

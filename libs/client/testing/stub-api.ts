@@ -74,6 +74,15 @@ export async function startStubApi(port = 0): Promise<StubApi> {
   };
 }
 
+/** A body that ends only with its connection. */
+export function sendEndlessly(response: ServerResponse, piece = 'x'.repeat(1 << 16)): void {
+  const send = (): void => {
+    while (!response.destroyed && response.write(piece));
+  };
+  response.on('drain', send).on('error', () => undefined);
+  send();
+}
+
 /** Ends the response with the problem document of `code`. */
 export function sendProblem(response: ServerResponse, code: ErrorCode, detail: string, details?: Record<string, unknown>): void {
   const row = errorTable[code];

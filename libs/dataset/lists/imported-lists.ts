@@ -38,6 +38,9 @@ export function importedTable(list: ListName, path: string): RowTable {
 /** SQL of the classes of an imported list: one more than its largest label. */
 export const importedClasses = (path: string): string => `select coalesce(max(label) + 1, 0) as n from read_parquet(${pathLiteral(path)})`;
 
+/** GLDv2's largest list has 5 million. */
+const mostRows = 100_000_000;
+
 const columns = ['image_id', 'path', 'label', 'noisy', 'continent'];
 
 /**
@@ -47,6 +50,12 @@ const columns = ['image_id', 'path', 'label', 'noisy', 'continent'];
  */
 export async function checkImportedList(database: Database, { path, copy }: TakenList): Promise<void> {
   const file = pathLiteral(copy);
+  // Before they are read: a few bytes of Parquet can have billions of rows.
+  const [head] = await readable(path, database.rows(`select sum(num_rows) as n from parquet_file_metadata(${file})`));
+  if (count(head?.n ?? 0) > mostRows) {
+    const message = `${path} has ${count(head?.n ?? 0)} rows; a list has at most ${mostRows}`;
+    throw new CairnError('bad_row', message, { details: { path, mostRows } });
+  }
   const described = await readable(path, database.rows(`describe select * from read_parquet(${file})`));
   const names = described.map((row) => text(row.column_name));
   const missing = columns.filter((name) => !names.includes(name));

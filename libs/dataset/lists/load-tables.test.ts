@@ -1,7 +1,8 @@
 import { copyFile, mkdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { listName } from '@cairn/contract';
 import { expect, test } from 'vitest';
+import { openDatabase, pathLiteral } from '../duckdb.ts';
 import { imageSplits } from '../folders.ts';
 import { packTars } from '../tars/pack-tars.ts';
 import { tarIndexFolder, writeTarIndex } from '../tars/write-tar-index.ts';
@@ -73,6 +74,30 @@ test('a tar that has changed since, and one indexed without its md5, are read', 
   await unchecked.index(false);
   await overwrite(unchecked.first, { isHidden: true });
   await expect(unchecked.prepare()).rejects.toMatchObject({ code: 'corrupt_tar' });
+});
+
+test.each([
+  ['is not Parquet', null],
+  ['has other columns', 'select 1 as x from range(3)'],
+  ['has columns of another type', `select 'aaa0' as image_id, 'x' as tar, 'password' as "offset", 1 as size from range(3)`],
+  ['has more rows than its entry says', `select 'aaa0' as image_id, 'x' as tar, 512 as "offset", 1 as size from range(4)`],
+  ['names something else than images', `select '../aaa0' as image_id, 'x' as tar, 512 as "offset", 1 as size from range(3)`],
+  ['leads out of the tar', `select 'aaa0' as image_id, 'x' as tar, 512 as "offset", 99999 as size from range(3)`],
+  ['has negative sizes', `select 'aaa0' as image_id, 'x' as tar, 512 as "offset", -1 as size from range(3)`],
+])('an index next to the tars that %s is refused by its name, without a word of what it holds', async (_, rows) => {
+  await using folder = await testFolder();
+  const { first, prepare, index } = await openCollection(folder.path);
+  await index(true);
+  const part = join(tarIndexFolder(dirname(dirname(first))), 'parts/train/images_000.parquet');
+  await writeFile(part, 'the password');
+  if (rows !== null) {
+    const database = await openDatabase();
+    await database.run(`copy (${rows}) to ${pathLiteral(part)} (format parquet)`);
+    database.close();
+  }
+  const error = await prepare().catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: 'corrupt_tar', message: expect.stringMatching(`^${part} is not an index of train/images_000.tar`) });
+  expect(String(error)).not.toContain('password');
 });
 
 test('an md5 file that came after the index is compared with what the index found', async () => {

@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { CairnError, type CategoryQuotes, isDatasetUrl, type ListName } from '@cairn/contract';
 import { inParallel } from '@cairn/runtime';
 import { changedMsOf, fileDigest, folderDigest, remoteDigest, unlistedDigest } from '../digests.ts';
-import { type Database, literal, pathLiteral } from '../duckdb.ts';
+import { count, type Database, literal, pathLiteral } from '../duckdb.ts';
 import { type FileGate, fdPath } from '../file-gate.ts';
-import { below, type ImageSplit, imageSplits, memberPath } from '../folders.ts';
+import { below, type ImageSplit, imageIdPattern, imageSplits, memberPath } from '../folders.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
 import { continentOfCountry, readCountries, type TakenCountries } from '../metadata/read-countries.ts';
 import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';
+import { blockBytes } from '../tars/scan-tar.ts';
 import { knownTar, partOf, tarIndexFolder } from '../tars/write-tar-index.ts';
 import type { TarIndexEntry } from './manifest.ts';
 
@@ -136,15 +137,7 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
       entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed },
       changedMs: changedMsOf({ mtimeMs: changedAtMs }),
       digest: listed ?? (await unlistedDigest(root, tar, { gate, signal, md5 })),
-      async store(database) {
-        const part = await gate.open(partOf(index, tar));
-        try {
-          const rows = `select ${number}, image_id, "offset", size from read_parquet(${pathLiteral(fdPath(part))})`;
-          await database.run(`insert into tar_member ${rows}`);
-        } finally {
-          await part.close();
-        }
-      },
+      store: (database) => storePart(database, partOf(index, tar), { number, ...known }, gate),
     };
   }
   const found = await indexTar(root, tar, { withMd5, gate, signal });
@@ -161,6 +154,42 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
       ),
   };
 }
+
+/**
+ * Adds the images of an index that lies next to the tars, whose writer need not be `cairn`.
+ *
+ * @throws CairnError `corrupt_tar` where it is not an index of this tar
+ */
+async function storePart(
+  database: Database,
+  path: string,
+  { number, tar, bytes, images }: { number: number; tar: string; bytes: number; images: number },
+  gate: FileGate,
+): Promise<void> {
+  const notAnIndex = (): CairnError =>
+    new CairnError('corrupt_tar', `${path} is not an index of ${tar}: remove it, or write it again with \`cairn tars index\``, {
+      details: { file: path },
+    });
+  const part = await gate.open(path);
+  const rows = `read_parquet(${pathLiteral(fdPath(part))})`;
+  try {
+    // Before they are read: a few bytes of Parquet can have billions of rows. Each image has a header.
+    const [head] = await database.rows(`select sum(num_rows) as n from parquet_file_metadata(${pathLiteral(fdPath(part))})`);
+    if (count(head?.n) !== images || images * blockBytes > bytes) throw notAnIndex();
+    const isImage = `regexp_full_match(image_id, ${literal(imageIdPattern.source)}) and "offset" > 0 and size >= 0 and "offset" + size <= ${bytes}`;
+    const [found] = await database.rows(`select count(*) as bad from ${rows} where (${isImage}) is not true`);
+    if (count(found?.bad) > 0) throw notAnIndex();
+    await database.run(`insert into tar_member select ${number}, image_id, "offset", size from ${rows}`);
+  } catch (error) {
+    // Without the cause, whose message may quote the file.
+    throw error instanceof Error && unreadableParquet.test(error.message) ? notAnIndex() : error;
+  } finally {
+    await part.close();
+  }
+}
+
+/** The kinds of DuckDB's errors about the content of a file, and not about the machine. */
+const unreadableParquet = /^(Invalid Input|Binder|Conversion|Parquet|Serialization|Mismatch Type|Invalid) Error/;
 
 /**
  * Lists the images of the splits, as the table image_now: their sizes and modification times. Returns the digest of

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CairnError, type CategoryQuotes } from '@cairn/contract';
@@ -104,7 +105,9 @@ async function readContinents({ folder, copy }: TakenCountries, signal?: AbortSi
 }
 
 async function json({ folder, copy }: TakenCountries, name: string, signal?: AbortSignal): Promise<unknown> {
-  const text = await readFile(join(copy, name), { encoding: 'utf8', ...(signal ? { signal } : {}) });
+  const bytes = await readFile(join(copy, name), signal ? { signal } : {});
+  if (!isUtf8(bytes)) throw badJson(below(folder, name), 1, 'JSON in UTF-8');
+  const text = bytes.toString('utf8').replace(/^\ufeff/, '');
   try {
     const value: unknown = JSON.parse(text);
     return value;

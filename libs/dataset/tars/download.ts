@@ -95,6 +95,9 @@ async function tryOften<T>(url: string, { tries, limits, signal }: Fetching, wor
   }
 }
 
+/** A server that never stops sending must not fill the disk. GLDv2's largest tar has 1.2 GB. */
+const mostFileBytes = 64 * 1024 ** 3;
+
 /** One request, from the file's end. `onPosition` receives the new size of the file. */
 async function receive(url: string, file: FileHandle, fetching: Fetching, onPosition: (position: number) => void): Promise<void> {
   let position = (await file.stat()).size;
@@ -127,6 +130,7 @@ async function receive(url: string, file: FileHandle, fetching: Fetching, onPosi
       if (next.done) return;
       const chunk = next.value;
       idle.touch();
+      if (position + chunk.length > mostFileBytes) throw new CairnError('unavailable', `${url} is larger than ${mostFileBytes} bytes`);
       await writeAt(file, chunk, position);
       position += chunk.length;
       fetching.onBytes(chunk.length);

@@ -32,7 +32,7 @@ const tarNamePattern = /^images_\d{3,}\.tar$/;
 export async function tarsOfSplit(root: string, split: ImageSplit, gate?: FileGate): Promise<string[]> {
   const folder = below(root, split);
   const remote = await gate?.sourceOf(folder);
-  const tars = remote ? await remoteTarNames(remote) : await tarNames(folder);
+  const tars = remote ? await remoteTarNames(remote) : await tarNames(folder, gate);
   if (tars.length === 0) {
     throw new CairnError('missing_file', `${folder} has no images_NNN.tar: put the tars of the split ${split} there`, {
       details: { folder, split },
@@ -75,8 +75,9 @@ export async function splitsOfSource({ kind, root }: { kind: 'folder' | 'tars'; 
   throw new CairnError('missing_file', `${root} has no ${what} ${folders}${how}`, { details: { folder: root } });
 }
 
-async function tarNames(folder: string): Promise<string[]> {
-  const names = await readdir(folder).catch((error: unknown) => {
+async function tarNames(folder: string, gate?: FileGate): Promise<string[]> {
+  const listed = gate === undefined ? readdir(folder) : gate.realPath(folder).then((real) => readdir(real));
+  const names = await listed.catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
     throw error;
   });

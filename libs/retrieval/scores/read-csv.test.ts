@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { temporaryFolder } from '../fixtures/test-files.ts';
 import { readSolution, readSubmission } from './read-csv.ts';
 
-async function fileOf(text: string): Promise<string> {
+async function fileOf(text: string | Buffer): Promise<string> {
   const path = join(await temporaryFolder(), 'file.csv');
   await writeFile(path, text);
   return path;
@@ -41,6 +41,14 @@ test.each([
   ['id,images,Usage\nq1,None,Private\n', 'bad_row', 'line 2: the query is Private, but has no ground truth'],
 ])('the solution %j is refused', async (text, code, message) => {
   await expect(readSolution(await fileOf(text))).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+});
+
+test.each([
+  ['UTF-16', Buffer.from('\uFEFFid,images\nq1,i1\n', 'utf16le'), 'missing_column', 'is not text in UTF-8'],
+  ['UTF-16 without its mark', Buffer.from('id,images\nq1,i1\n', 'utf16le'), 'missing_column', 'is not text in UTF-8'],
+  ['Latin-1 in a row', Buffer.from('id,images\nq\xe4,i1\n', 'latin1'), 'bad_row', 'line 2: it is not text in UTF-8'],
+])('a submission in %s is refused as what it is', async (_, bytes, code, message) => {
+  await expect(readSubmission(await fileOf(bytes))).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
 });
 
 test('a file that is not there, a folder and a pipe are named', async () => {

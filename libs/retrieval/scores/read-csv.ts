@@ -48,10 +48,12 @@ async function readRows<Row>(
     line += 1;
     if (line === 1) {
       const given = text.replace(/^\uFEFF/, '').trim();
+      if (/[\0\ufffd]/.test(given)) throw new CairnError('missing_column', `${path} is not text in UTF-8; save it as UTF-8 (${header})`);
       if (given !== header) throw new CairnError('missing_column', `${path} begins with ${quoted(given)}, not with the header ${header}`);
       continue;
     }
     if (text.trim() === '') continue;
+    if (text.includes('\ufffd')) throw badRow(path, line, 'it is not text in UTF-8');
     const cells = pattern.exec(text.trimEnd())?.slice(1);
     const [id] = cells ?? [];
     if (cells === undefined || id === undefined) throw badRow(path, line, `${quoted(text)} is not a row of ${header}: ${form}`);
