@@ -74,13 +74,35 @@ describe('a collection is checked', () => {
     ['index.csv', '\n\n', 'id', 'is without a first line that can be read'],
     ['index.csv', Buffer.from('\ufeffid\nabc\n', 'utf16le'), 'id', 'is in UTF-16: expected id'],
     ['index.csv', '\0i\0d\0\n', 'id', 'NUL bytes, as UTF-16 has'],
-    ['index.csv', 'PK\x03\x04', 'id', 'is a zip archive'],
     ['train_label_to_category.csv', 'landmark_id,category,supercategory\n', 'category', 'exactly the columns landmark_id, category'],
     ['train.csv', 'id,id,landmark_id\n', 'id', 'has duplicate columns'],
   ])('a wrong header of %s names the columns expected', async (file, text, column, words) => {
     const error = await check({ [`metadata/${file}`]: text }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'missing_column', message: expect.stringContaining(words) });
     expect((error as Error).message).toContain(column);
+  });
+
+  test.each([
+    ['bzip2', 'BZh91AY'],
+    ['xz', Buffer.from('fd377a585a00', 'hex')],
+    ['zstd', Buffer.from('28b52ffd0458', 'hex')],
+    ['zip', 'PK\x03\x04'],
+  ])('a file compressed with %s instead of gzip is refused as what it is', async (format, text) => {
+    for (const file of ['metadata/index.csv', 'countries/country_codes.json'])
+      await expect(check({ [file]: text })).rejects.toMatchObject({
+        code: 'bad_row',
+        message: expect.stringContaining(`${file} is a file of ${format}, not text`),
+      });
+  });
+
+  test.each([
+    ['with a byte order mark', Buffer.from('\ufeff["FR", "NA", "TR", "XK", "OTHER"]'), null],
+    ['in UTF-16', Buffer.from('\ufeff["JP"]', 'utf16le'), 'expected JSON in UTF-8'],
+    ['in Latin-1', Buffer.from('["J\xe9"]', 'latin1'), 'expected JSON in UTF-8'],
+  ])('codes of countries %s are read, or refused as what they are', async (_, bytes, message) => {
+    const checked = check({ 'countries/country_codes.json': bytes });
+    if (message === null) await expect(checked).resolves.toBeDefined();
+    else await expect(checked).rejects.toMatchObject({ code: 'bad_row', message: expect.stringContaining(message) });
   });
 
   const solution = handMade['retrieval_solution_v2.1.csv'];

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -25,6 +26,10 @@ Format = Literal['JPEG', 'PNG', 'WEBP', 'GIF', 'TIFF']
 _ORIENTATION = 0x0112
 _UNKNOWN = 'not an image of a known format'
 _JPEG_IN_TIFF = 7
+# None, LZW, JPEG, Deflate, PackBits, the earlier number of Deflate. Builds of libtiff differ in the others.
+_TIFF_COMPRESSIONS = {1, 5, _JPEG_IN_TIFF, 8, 32773, 32946}
+_PNG_CHUNKS = (b'IHDR', b'PLTE', b'IDAT', b'IEND')
+_PNG_TEXTS = (b'tEXt', b'zTXt', b'iTXt')
 _END_OF_IMAGE = b'\xff\xd9'
 
 
@@ -46,6 +51,8 @@ def decode_rgb(data: bytes, *, fills_truncated: bool) -> Pixels:
     turn = orientation(data, kind)
     if kind == 'WEBP' and data[12:16] == b'VP8X' and data[20:21] and data[20] & 2:
         raise BadImageError('an animated WebP')
+    if kind == 'PNG':
+        data = _plain_png(data)
     if kind == 'TIFF':
         directory = read_directory(data)
         _require_plain_tiff(directory)
@@ -182,6 +189,29 @@ def _exif_of_png(data: bytes) -> bytes:
     return b''
 
 
+def _plain_png(data: bytes) -> bytes:
+    """The file without its texts, of which Pillow accepts only short ones.
+
+    Raises:
+        BadImageError: a chunk that the pixels need is damaged or unknown. Pillow does not check those of the pixels, libpng does.
+    """
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from('>I4s', data, at)
+        end = at + 12 + length
+        if end > len(data):
+            break
+        if kind[:1].isupper():
+            if kind not in _PNG_CHUNKS:
+                raise BadImageError('a PNG with a chunk of an unknown kind')
+            if zlib.crc32(data[at + 4 : end - 4]) != struct.unpack_from('>I', data, end - 4)[0]:
+                raise BadImageError('a PNG with a damaged chunk')
+        if kind not in _PNG_TEXTS:
+            kept.append(data[at:end])
+        at = end
+    return b''.join([*kept, data[at:]])
+
+
 def _exif_of_webp(data: bytes) -> bytes:
     for name, at, length in _chunks_of_webp(data):
         if name == b'EXIF':
@@ -203,6 +233,7 @@ def _require_plain_tiff(directory: Directory) -> None:
     kinds = {(6, 3, 8)} if directory.values(259, 1) == [_JPEG_IN_TIFF] else set()
     kinds |= {(1, 1, 8), (1, 1, 16), (2, 3, 8), (2, 3, 16), (2, 4, 8), (3, 1, 8), (5, 4, 8)}
     is_plain = len(bits) in (1, samples) and len(set(bits)) == 1 and (colour, samples, bits[0]) in kinds
+    is_plain &= set(directory.values(259, 1)) <= _TIFF_COMPRESSIONS
     is_plain &= directory.values(284, 1) == [1] and set(directory.values(339, 1)) == {1}
     # The last of four RGB samples is alpha, not premultiplied.
     is_plain &= (colour, samples) != (2, 4) or directory.values(338, 0) == [2]

@@ -122,6 +122,15 @@ def _files(rgb: np.ndarray, grey: np.ndarray) -> tuple[dict[str, bytes], dict[st
 
     add('cut-off.jpg', jpeg[: len(jpeg) * 9 // 10], None)
     add('cut-off.png', files['rgb.png'][:-200], None)
+    png = files['rgb.png']
+    at = png.index(b'IDAT') - 4
+    add('long-text.png', png[:at] + _chunk(b'zTXt', b'k\0\0' + zlib.compress(b' ' * 2**21)) + png[at:])
+    add('damaged-chunk.png', png[:-13] + bytes([png[-13] ^ 1]) + png[-12:], None)  # the checksum of its pixels
+    add('unknown-chunk.png', png[:at] + _chunk(b'ABCD', b'') + png[at:], None)
+    for name in ('lzw', 'adobe_deflate', 'packbits'):
+        add(f'{name}.tif', _encoded(image, 'TIFF', compression=name if name == 'packbits' else f'tiff_{name}'))
+    for name in ('lzma', 'zstd'):
+        add(f'{name}.tif', _encoded(image, 'TIFF', compression=name), None)
     add('head-alone.jpg', jpeg[:20], None)
     add('empty.jpg', b'', None)
     add('text.jpg', b'not an image at all', None)
@@ -150,12 +159,13 @@ def _png(pixels: np.ndarray, exif: bytes | None = None) -> bytes:
     bits = pixels.dtype.itemsize * 8
     rows = b''.join(b'\0' + row.astype('>u2' if bits == 16 else np.uint8).tobytes() for row in pixels)
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
-
     head = struct.pack('>IIBBBBB', width, height, bits, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     parts = [(b'IHDR', head), *([] if exif is None else [(b'eXIf', exif)]), (b'IDAT', zlib.compress(rows, 9)), (b'IEND', b'')]
-    return b'\x89PNG\r\n\x1a\n' + b''.join(chunk(name, data) for name, data in parts)
+    return b'\x89PNG\r\n\x1a\n' + b''.join(_chunk(name, data) for name, data in parts)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
 
 
 def _levels(rgb: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import type { FileDigest } from '../digests.ts';
 import { eachChunkOf, type FileGate } from '../file-gate.ts';
 import { below } from '../folders.ts';
 import { findImportedLists, importedFolder, type TakenList } from '../lists/imported-lists.ts';
+import { compressionOf } from '../tars/scan-tar.ts';
 import type { MetadataFileKey } from './files.ts';
 import { findMetadata, readHeader, type TakenFile } from './find-metadata.ts';
 import { type TakenCountries, takeInCountries } from './read-countries.ts';
@@ -56,6 +57,7 @@ export async function takeIn(path: string, copy: string, options: TakeInOptions)
   try {
     const { size } = await file.stat();
     if (size > limits.bytes) throw tooLarge(path, limits);
+    if (kind !== 'parquet') await refuseCompressed(file, path);
     const out = await open(copy, 'wx', 0o600);
     try {
       return await copied({ path, file, out, lines: kind === 'csv' ? lineReader(path, limits) : null, limits, signal });
@@ -140,8 +142,19 @@ async function feed(gunzip: ReturnType<typeof createGunzip>, file: FileHandle, d
 }
 
 async function isGzip(file: FileHandle): Promise<boolean> {
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(2), 0, 2, 0);
-  return bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b;
+  return compressionOf(await startOf(file)) === 'gzip';
+}
+
+/** Of the compressions only gzip is read. */
+async function refuseCompressed(file: FileHandle, path: string): Promise<void> {
+  const format = compressionOf(await startOf(file));
+  if (format === null || format === 'gzip') return;
+  throw new CairnError('bad_row', `${path} is a file of ${format}, not text: unpack it, or compress it with gzip`, { details: { path } });
+}
+
+async function startOf(file: FileHandle): Promise<Buffer> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(8), 0, 8, 0);
+  return buffer.subarray(0, bytesRead);
 }
 
 /** Whether zlib reported corrupt or truncated data. */

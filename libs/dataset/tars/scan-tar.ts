@@ -116,12 +116,17 @@ const compressions = {
   zip: [0x50, 0x4b, 0x03, 0x04],
 };
 
+/** The format that a file is compressed with, by its first bytes; null for none of the usual ones. */
+export function compressionOf(start: Uint8Array): string | null {
+  return Object.entries(compressions).find(([, bytes]) => bytes.every((byte, place) => start[place] === byte))?.[0] ?? null;
+}
+
 function refuseCompressed(start: Buffer, path: string): void {
-  for (const [format, bytes] of Object.entries(compressions))
-    if (bytes.every((byte, place) => start[place] === byte))
-      throw new CairnError('corrupt_tar', `${path} is not a tar but a file of ${format}: images are read from tars in place`, {
-        details: { file: path, offset: 0, remedy: 'Unpack it, and register the tar that is in it.' },
-      });
+  const format = compressionOf(start);
+  if (format === null) return;
+  throw new CairnError('corrupt_tar', `${path} is not a tar but a file of ${format}: images are read from tars in place`, {
+    details: { file: path, offset: 0, remedy: 'Unpack it, and register the tar that is in it.' },
+  });
 }
 
 /** Only image names are shown; other names could be part of any file that begins like a tar. */

@@ -73,6 +73,9 @@ const cmykPhotometric = 5;
 const jpegTiff = '6 3 8';
 const plainTiffs = ['1 1 8', '1 1 16', '2 3 8', '2 3 16', '2 4 8', '3 1 8', '5 4 8'];
 
+/** None, LZW, JPEG, Deflate, PackBits, the earlier number of Deflate. Builds of libtiff differ in the others. */
+const tiffCompressions = [1, 5, 7, 8, 32773, 32946];
+
 function requirePlainTiff(directory: TiffDirectory): void {
   const bits = directory.values(258, 1);
   const [colour = -1] = directory.values(photometricTag, -1);
@@ -82,6 +85,7 @@ function requirePlainTiff(directory: TiffDirectory): void {
     (bits.length === 1 || bits.length === samples) &&
     new Set(bits).size === 1 &&
     (plainTiffs.includes(kind) || (kind === jpegTiff && directory.values(259, 1).join() === '7')) &&
+    directory.values(259, 1).every((compression) => tiffCompressions.includes(compression)) &&
     directory.values(284, 1).join() === '1' &&
     [...new Set(directory.values(339, 1))].join() === '1' &&
     // The last of four RGB samples is alpha, not premultiplied.

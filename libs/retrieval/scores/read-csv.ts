@@ -13,7 +13,7 @@ const solutionRow = {
 
 /** What no row has: such an id would equal none, and its image would silently count as wrong. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is sought
-const notText = /[\u0000-\u001f\u007f\ufffd]/;
+const notText = /[\u0000-\u001f\u007f]/;
 
 /**
  * Reads a submission in Kaggle's format: `id,images`, images separated by spaces, the best first. Throws `missing_file`, `missing_column` for another
