@@ -31,7 +31,7 @@ switch (process.argv[2]) {
   case 'child': {
     // Started by an agent, for work that blocks the event loop.
     const { runChild } = await import('./child/run-child.ts');
-    await runChild();
+    await runChild(process.env);
     process.exit(0);
     break;
   }

@@ -10,8 +10,8 @@ import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChi
  * The child's side: does the jobs that its parent sends, one after another, and exits when the parent is gone. Signals are
  * left to the parent.
  */
-export async function runChild(): Promise<void> {
-  const extraction = extractionJobs();
+export async function runChild(env: NodeJS.ProcessEnv): Promise<void> {
+  const extraction = extractionJobs(env);
   const tagging = taggingJobs();
   const voting = votingJobs();
   const scan = scanJobs();

@@ -10,7 +10,7 @@ import { type ChildJobOf, type ChildProgress, journalFile, type ShardAnswer, sus
 const sourceTimeoutMs = 10 * 60_000;
 
 /** The jobs of an extraction in a child: its models, one list, then shard after shard. */
-export function extractionJobs() {
+export function extractionJobs(env: NodeJS.ProcessEnv) {
   let opened: Awaited<ReturnType<typeof openAll>> | null = null;
 
   function requireOpened(): Awaited<ReturnType<typeof openAll>> {
@@ -20,7 +20,7 @@ export function extractionJobs() {
 
   return {
     async open(job: ChildJobOf<'openExtraction'>): Promise<{ embeddingDim: number }> {
-      opened = await openAll(job);
+      opened = await openAll(job, env);
       return { embeddingDim: opened.models[0]?.embeddingDim ?? 0 };
     },
     async extract(shard: ChildJobOf<'extractShard'>, onProgress: (progress: ChildProgress) => void): Promise<ShardAnswer[]> {
@@ -104,7 +104,7 @@ async function openSets(
 }
 
 /** Loads the native libraries only in a process that extracts. */
-async function openAll(job: ChildJobOf<'openExtraction'>) {
+async function openAll(job: ChildJobOf<'openExtraction'>, env: NodeJS.ProcessEnv) {
   const library = await import('@cairn/retrieval');
   const { openImageReader } = await import('@cairn/dataset');
   const { device, threads, imageSize, preprocessing } = job;
@@ -119,17 +119,17 @@ async function openAll(job: ChildJobOf<'openExtraction'>) {
       throw new CairnError('model_mismatch', `The model ${modelPath} takes only images of side ${model.imageSize}, not ${imageSize}`);
     models.push(model);
   }
-  const madeBy = { device: await deviceName(device), versions: library.extractionVersions() };
+  const madeBy = { device: await deviceName(device, env), versions: library.extractionVersions() };
   return { job, models, batch: batchOf(job, models), decoder, parquet, images, library, madeBy };
 }
 
 /** The GPU that this process sees, or the CPU. */
-async function deviceName(device: 'cpu' | 'cuda'): Promise<string> {
+async function deviceName(device: 'cpu' | 'cuda', env: NodeJS.ProcessEnv): Promise<string> {
   const cpu = cpus()[0]?.model.trim() ?? '';
   if (device === 'cpu') return `CPU ${cpu}`.trim();
-  const gpus = await readGpus({ env: process.env, signal: AbortSignal.timeout(15_000) }).catch(() => []);
+  const gpus = await readGpus({ env, signal: AbortSignal.timeout(15_000) }).catch(() => []);
   // nvidia-smi lists all GPUs of the machine, whichever this process sees.
-  const own = gpus.find(({ index }) => String(index) === process.env.CUDA_VISIBLE_DEVICES) ?? gpus[0];
+  const own = gpus.find(({ index }) => String(index) === env.CUDA_VISIBLE_DEVICES) ?? gpus[0];
   return own === undefined ? 'GPU' : `GPU ${own.name}`;
 }
 

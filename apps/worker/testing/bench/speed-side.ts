@@ -69,7 +69,7 @@ async function extract(): Promise<void> {
   const listPath = join(values.folder, `plan-${process.pid}.parquet`);
   const places = values.place === undefined ? null : [values.place];
   const { images: all } = await planExtraction({ list, source: { kind: 'tars', root: values.source }, places, out: listPath });
-  const jobs = extractionJobs();
+  const jobs = extractionJobs(process.env);
   await jobs.open({
     ...{ kind: 'openExtraction', listPath, imageRoot: values.source, datasetRoots: places },
     ...{ device: 'cpu', threads, imageSize, preprocessing: way, batch, decodeConcurrency: threads },
