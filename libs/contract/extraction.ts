@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { idOf, modelReferencePattern, timestamp, wholeNumber } from './names.ts';
+import { byteCount, idOf, modelReferencePattern, timestamp, wholeNumber } from './names.ts';
 import { page, pageQuery, shardCounts } from './rest.ts';
 import { shardState } from './states.ts';
 
@@ -46,7 +46,7 @@ export const shardGrid = z.object({
       /** Of its committed shards. */
       seconds: shardSeconds,
       /** The bytes of the images that it read for them, and on what; null where it does not tell. */
-      bytesRead: wholeNumber.nullable(),
+      bytesRead: byteCount.nullable(),
       device: z.string().nullable(),
       startedAt: timestamp.nullable(),
       endedAt: timestamp.nullable(),
@@ -72,7 +72,7 @@ export const rejectedImage = z.object({
   path: z.string(),
   reason: z.string(),
   /** Of its file, by the list; null where it was not recorded. */
-  bytes: wholeNumber.nullable(),
+  bytes: byteCount.nullable(),
   shard: wholeNumber,
 });
 export type RejectedImageView = z.infer<typeof rejectedImage>;

@@ -285,7 +285,7 @@ export type ShardClaim = z.infer<typeof shardClaim>;
 /** How a shard of an extraction was computed. */
 export const shardWork = z.object({
   /** Of its images, as far as they were read. */
-  bytesRead: wholeNumber,
+  bytesRead: byteCount,
   /** The name of the GPU or CPU. */
   device: reportedText(200),
   /** Of the programs that computed, by name. */
