@@ -183,7 +183,9 @@ function Deliveries({ trigger, items }: { trigger: string; items: readonly Deliv
               <td className={classes.wide} title={delivery.event}>
                 {delivery.subject}
               </td>
-              <td className={classes.wide}>{delivery.source === null ? <span className={tableClasses.dim}>-</span> : <Commit source={delivery.source} />}</td>
+              <td className={classes.wide}>
+                {delivery.source === null ? <span className={tableClasses.dim}>-</span> : <Commit source={delivery.source} />}
+              </td>
               <td data-number>{delivery.repeats === 0 ? <span className={tableClasses.dim}>-</span> : formatCount(delivery.repeats)}</td>
             </tr>
           ))}

@@ -171,7 +171,12 @@ function Attention({ item, onRelease }: { item: AttentionItem; onRelease: (deliv
           </Link>
         )}
         {delivery !== undefined && mayRelease && (
-          <Button size="compact-xs" variant="default" aria-label={`Release ${delivery.subject}`} onClick={() => onRelease({ ...delivery, id: item.id })}>
+          <Button
+            size="compact-xs"
+            variant="default"
+            aria-label={`Release ${delivery.subject}`}
+            onClick={() => onRelease({ ...delivery, id: item.id })}
+          >
             Release …
           </Button>
         )}
