@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { freePort } from './probes.ts';
+import { freePort, isPortFree } from './probes.ts';
 
 // SeaweedFS as an S3 server of this machine: for the demo on a bucket, and for tests.
 
@@ -8,20 +8,21 @@ export type SeaweedPorts = Record<(typeof portNames)[number] | `${(typeof portNa
 
 /** Free ports for its parts; clients use `s3.port`. */
 export async function takeSeaweedPorts(): Promise<SeaweedPorts> {
-  const taken = new Set<number>();
-  while (taken.size < 2 * portNames.length) taken.add(await freePort());
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0, j = 0] = taken;
+  // Its worker, which removes the space of deleted objects, looks for the admin server at 10,000 above `admin.port`, whatever
+  // `admin.port.grpc` is.
+  let adminGrpc = await freePort();
+  while (!(await isPortFree(adminGrpc - 10_000))) adminGrpc = await freePort();
   return {
-    'master.port': a,
-    'master.port.grpc': b,
-    'volume.port': c,
-    'volume.port.grpc': d,
-    'filer.port': e,
-    'filer.port.grpc': f,
-    's3.port': g,
-    's3.port.grpc': h,
-    'admin.port': i,
-    'admin.port.grpc': j,
+    'master.port': await freePort(),
+    'master.port.grpc': await freePort(),
+    'volume.port': await freePort(),
+    'volume.port.grpc': await freePort(),
+    'filer.port': await freePort(),
+    'filer.port.grpc': await freePort(),
+    's3.port': await freePort(),
+    's3.port.grpc': await freePort(),
+    'admin.port': adminGrpc - 10_000,
+    'admin.port.grpc': adminGrpc,
   };
 }
 
