@@ -25,10 +25,10 @@ export function Layout() {
   const pathname = useLocation({ select: ({ pathname: path }) => path });
   const nav = useRef<HTMLElement>(null);
   // In a narrow window the links scroll: the one of this page is in sight.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the path decides which link is current.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the path decides which link is current, the account how much room there is.
   useEffect(() => {
     nav.current?.querySelector('[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
-  }, [pathname]);
+  }, [pathname, isSignedIn]);
   useEffect(() => (isSignedIn ? live.start() : undefined), [live, isSignedIn]);
   return (
     <>

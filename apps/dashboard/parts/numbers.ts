@@ -5,6 +5,8 @@ const count = new Intl.NumberFormat(locale);
 const oneDecimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 
 export const formatCount = (value: number): string => count.format(value);
+/** `1 run`, `2 runs`: of nouns whose plural has an s. */
+export const formatCounted = (count: number, noun: string): string => `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
 /** 0.12345 as `12.3 %`. */
 export const formatShare = (share: number): string => `${oneDecimal.format(share * 100)} %`;
 /** mAP@100, which is between 0 and 1, in percent with one decimal, as the command line and publications of the dataset give it. */

@@ -9,7 +9,7 @@ import { Answer } from '../../parts/answer.tsx';
 import { CopyButton, CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { type Fact, Facts } from '../../parts/facts.tsx';
 import { runLooks } from '../../parts/looks.ts';
-import { formatCount } from '../../parts/numbers.ts';
+import { formatCount, formatCounted } from '../../parts/numbers.ts';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
 import tableClasses from '../../parts/table.module.css';
@@ -76,7 +76,7 @@ function Dataset({ usage: { dataset, versions, lists, runs, models } }: { usage:
       <ListContents dataset={reference} lists={lists} />
       <div className={classes.columns}>
         <section aria-labelledby="runs">
-          <h2 id="runs">Used by {formatCount(runs.total)} runs</h2>
+          <h2 id="runs">Used by {formatCounted(runs.total, 'run')}</h2>
           <ul className={classes.items}>
             {runs.items.map((run) => (
               <li key={run.id}>

@@ -10,7 +10,7 @@ import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { CopyCall } from '../../parts/copy-call.tsx';
 import { Marked } from '../../parts/marked.tsx';
-import { formatBytes, formatCount } from '../../parts/numbers.ts';
+import { formatBytes, formatCount, formatCounted } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import tableClasses from '../../parts/table.module.css';
@@ -107,9 +107,9 @@ function Foreseen({ result }: { result: GcResult }) {
       <p role="status">
         {counts.artifacts + counts.stagingPrefixes + counts.logPrefixes === 0
           ? 'Nothing would go. '
-          : `${formatCount(counts.artifacts)} artifacts of ${formatBytes(bytes)}, the staging of ${formatCount(counts.stagingPrefixes)} attempts and the curves of ${formatCount(counts.logPrefixes)} would go. `}
-        {counts.runs > 0 && `${formatCount(counts.runs)} runs would give up their results. `}
-        {formatCount(keptCount)} artifacts of {formatBytes(keptBytes)} would stay.
+          : `${formatCounted(counts.artifacts, 'artifact')} of ${formatBytes(bytes)}, the staging of ${formatCounted(counts.stagingPrefixes, 'attempt')} and the curves of ${formatCount(counts.logPrefixes)} would go. `}
+        {counts.runs > 0 && `${formatCounted(counts.runs, 'run')} would give up ${counts.runs === 1 ? 'its' : 'their'} results. `}
+        {formatCounted(keptCount, 'artifact')} of {formatBytes(keptBytes)} would stay.
       </p>
       {runs.length > 0 && (
         <p>
@@ -131,7 +131,7 @@ function Foreseen({ result }: { result: GcResult }) {
             <ProgressBar share={keptBytes === 0 ? 0 : size / keptBytes} colour="gray" label={`Share of what stays: ${why}`} />
             <strong>{formatBytes(size)}</strong>
             <span>
-              {formatCount(count)} {count === 1 ? 'artifact' : 'artifacts'}: {why}
+              {formatCounted(count, 'artifact')}: {why}
             </span>
           </li>
         ))}
