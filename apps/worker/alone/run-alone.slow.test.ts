@@ -8,7 +8,7 @@ import { type AloneEvent, type AloneJob, aloneEvent } from '@cairn/contract';
 import { packTars } from '@cairn/dataset';
 import { openStore, readManifest } from '@cairn/storage';
 import { bareEnvironment, startS3, type TestS3 } from '@cairn/testing';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { aloneBroken, aloneImages, openAloneWorld, setWithoutTimes } from '../testing/alone.ts';
 import { pngOf } from '../testing/images.ts';
 
@@ -127,6 +127,8 @@ test('what a killed command left in the temporary folder is removed by the next 
   await killedAfter(jobOf('left'), 5, { TMPDIR: temporary });
   expect(await ownFolders(temporary)).toEqual([expect.stringMatching(/^cairn-extract-/)]);
   vi.stubEnv('TMPDIR', temporary);
+  // Before the next file is loaded, which makes its folders at once.
+  onTestFinished(() => void vi.unstubAllEnvs());
   await world.run(jobOf('left'));
   expect(await ownFolders(temporary)).toEqual([]);
 });
