@@ -64,6 +64,15 @@ const one = () => 1;
 const input = (kinds: readonly ArtifactKind[], reads: InputReading = 'all'): StepInput => ({ kinds, required: true, reads });
 const optional = (...kinds: readonly ArtifactKind[]): StepInput => ({ kinds, required: false, reads: 'all' });
 
+/** A fleet whose shards are ranges of the rows of a feature set, none of which is rejected. */
+const overRows = (sizedBy: string, file: (shard: number) => string): Fleet<'scan' | 'tag' | 'vote'> => ({
+  sizedBy,
+  plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
+  workers: ({ workers }) => workers,
+  files: (index) => [file(index)],
+  allowedRejects: () => 0,
+});
+
 /** The roles of each model, with its name: `index.NAME`. */
 function ofEach(models: readonly string[], roles: Readonly<Record<string, StepInput>>): Record<string, StepInput> {
   return Object.fromEntries(
@@ -158,13 +167,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
     slots: one,
     readsDataset: false,
     inputs: () => ({ query: input(['features']), index: input(['features']) }),
-    fleet: {
-      sizedBy: 'index',
-      plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
-      workers: ({ workers }) => workers,
-      files: (index) => [candidatesFile(index)],
-      allowedRejects: () => 0,
-    },
+    fleet: overRows('index', candidatesFile),
     resumes: false,
   },
   search: {
@@ -195,13 +198,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
       index: input(['features']),
       references: input(['features']),
     }),
-    fleet: {
-      sizedBy: 'index',
-      plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
-      workers: ({ workers }) => workers,
-      files: (index) => [tagsFile(index)],
-      allowedRejects: () => 0,
-    },
+    fleet: overRows('index', tagsFile),
     resumes: false,
   },
   vote: {
@@ -216,13 +213,7 @@ export const stepKinds: { readonly [K in StepKind]: StepKindRules<K> } = {
       query: input(['features']),
       references: input(['features']),
     }),
-    fleet: {
-      sizedBy: 'query',
-      plan: ({ shards }, _, details) => ({ items: featuresDetails.parse(details).rows, shards }),
-      workers: ({ workers }) => workers,
-      files: (index) => [votesFile(index)],
-      allowedRejects: () => 0,
-    },
+    fleet: overRows('query', votesFile),
     resumes: false,
   },
   rerank: {

@@ -7,6 +7,7 @@ export { normalizeRow } from './features/normalize-row.ts';
 export * from './features/npy.ts';
 export * from './features/read-features.ts';
 export * from './features/read-list-rows.ts';
+export * from './features/row-shards.ts';
 export * from './features/shard-files.ts';
 export * from './features/shard-journal.ts';
 export * from './image/decode-image.ts';

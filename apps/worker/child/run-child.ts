@@ -1,10 +1,8 @@
 import { extractionJobs } from '../extract/extraction-jobs.ts';
+import { rowJobs } from '../fleet/row-jobs.ts';
 import { rerank } from '../steps/rerank-job.ts';
-import { scanJobs } from '../steps/scan-job.ts';
 import { search } from '../steps/search-job.ts';
-import { taggingJobs } from '../steps/tag-job.ts';
-import { votingJobs } from '../steps/vote-job.ts';
-import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
+import { type ChildJob, type ChildJobOf, type ChildProgress, type ChildReply, childRequest, toChildError } from './messages.ts';
 
 /**
  * The child's side: does the jobs that its parent sends, one after another, and exits when the parent is gone. Signals are
@@ -12,9 +10,9 @@ import { type ChildJob, type ChildProgress, type ChildReply, childRequest, toChi
  */
 export async function runChild(env: NodeJS.ProcessEnv): Promise<void> {
   const extraction = extractionJobs(env);
-  const tagging = taggingJobs();
-  const voting = votingJobs();
-  const scan = scanJobs();
+  const tagging = rowJobs<ChildJobOf<'openTagging'>>(({ openTagging }, job) => openTagging(job));
+  const voting = rowJobs<ChildJobOf<'openVoting'>>(({ openVoting }, job) => openVoting(job));
+  const scan = rowJobs<ChildJobOf<'openScan'>>(({ openScan }, job) => openScan(job));
   const { promise: parentGone, resolve } = Promise.withResolvers<void>();
 
   function perform(job: ChildJob, onProgress: (progress: ChildProgress) => void): Promise<unknown> {
@@ -28,15 +26,15 @@ export async function runChild(env: NodeJS.ProcessEnv): Promise<void> {
       case 'openTagging':
         return tagging.open(job);
       case 'tagShard':
-        return tagging.tag(job, onProgress);
+        return tagging.compute(job, onProgress);
       case 'openVoting':
         return voting.open(job);
       case 'voteShard':
-        return voting.vote(job, onProgress);
+        return voting.compute(job, onProgress);
       case 'openScan':
         return scan.open(job);
       case 'scanShard':
-        return scan.scan(job, onProgress);
+        return scan.compute(job, onProgress);
       case 'search':
         return search(job, onProgress);
       case 'rerank':

@@ -71,7 +71,7 @@ test('shards of any size together have the votes of each query that one search f
     [9, 1],
     [10, 10],
   ].entries())
-    shards.push(await voting.voteShard({ part, from, count, outDir: dir, onProgress: ({ done }) => progress.push(from + done) }));
+    shards.push(await voting.computeShard({ part, from, count, outDir: dir, onProgress: ({ done }) => progress.push(from + done) }));
   expect(progress.at(-1)).toBe(20);
   expect(progress).toEqual(progress.toSorted((a, b) => a - b));
   const lines = queryIds.slice(0, 9).map((id) => `${id}\n`);

@@ -2,7 +2,8 @@ import { stat } from 'node:fs/promises';
 import { sha256File } from '@cairn/runtime';
 import { orderIds } from '../features/id-table.ts';
 import { readFeatures } from '../features/read-features.ts';
-import { proveShard, type ShardFile } from '../features/shard-files.ts';
+import type { RowShards } from '../features/row-shards.ts';
+import { proveShard } from '../features/shard-files.ts';
 import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createScorer } from '../search/create-scorer.ts';
@@ -29,25 +30,6 @@ export type OpenVotingOptions = {
   blockRows: number;
 };
 
-export type VoteShardOptions = {
-  /** The rows of the queries that are voted on. */
-  from: number;
-  count: number;
-  /** Where the file is written, and its number. */
-  outDir: string;
-  part: number;
-  onProgress?: (progress: { done: number; total: number }) => void;
-};
-
-export type VotedShard = {
-  file: ShardFile;
-  /** Of the ids, each with a line end. */
-  idsSha256: string;
-  seconds: { read: number; decode: number; infer: number; write: number; total: number };
-};
-
-export type Voting = { dim: number; voteShard(options: VoteShardOptions): Promise<VotedShard> };
-
 /**
  * How much of a chunk's time goes into each part that {@link voteOnQueries} reports: the references of the queries, those of these references,
  * up to thirty times as many, and the votes.
@@ -58,7 +40,7 @@ const shares = [0.03, 0.95, 0.02] as const;
  * Opens a feature set whose queries are voted on in shards: each has the votes that {@link voteOnQueries} finds for all of them, to the bit on
  * any device. Throws as {@link readFeatures} and {@link voteOnQueries}, `bad_row` for references without a label.
  */
-export async function openVoting(options: OpenVotingOptions): Promise<Voting> {
+export async function openVoting(options: OpenVotingOptions): Promise<RowShards> {
   const { parquet, origin, device, threads, blockRows } = options;
   const features = await readFeatures(options.queries, parquet);
   const unordered = await readFeatures(options.references, parquet);
@@ -83,7 +65,7 @@ export async function openVoting(options: OpenVotingOptions): Promise<Voting> {
 
   return {
     dim: features.dim,
-    async voteShard({ from, count, outDir, part, onProgress }) {
+    async computeShard({ from, count, outDir, part, onProgress }) {
       const seconds = { read: 0, decode: 0, infer: 0, write: 0, total: 0 };
       const began = performance.now();
       const rows: VoteRow[] = [];

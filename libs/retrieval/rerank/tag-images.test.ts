@@ -57,7 +57,7 @@ test('shards of any size together tag each image with its nearest reference of t
     [9, 1],
     [10, 10],
   ].entries())
-    shards.push(await tagging.tagShard({ part, from: from ?? 0, count: count ?? 0, outDir: dir }));
+    shards.push(await tagging.computeShard({ part, from: from ?? 0, count: count ?? 0, outDir: dir }));
   expect(shards[0]?.idsSha256).toBe(
     sha256(
       indexIds

@@ -2,7 +2,8 @@ import { stat } from 'node:fs/promises';
 import { sha256File } from '@cairn/runtime';
 import { orderIds, readImageIds } from '../features/id-table.ts';
 import { readFeatures } from '../features/read-features.ts';
-import { proveShard, type ShardFile } from '../features/shard-files.ts';
+import type { RowShards } from '../features/row-shards.ts';
+import { proveShard } from '../features/shard-files.ts';
 import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { createScorer } from '../search/create-scorer.ts';
@@ -26,25 +27,6 @@ export type OpenTaggingOptions = {
   blockRows: number;
 };
 
-export type TagShardOptions = {
-  /** The rows of the index to tag. */
-  from: number;
-  count: number;
-  /** Where the file is written, and its number. */
-  outDir: string;
-  part: number;
-  onProgress?: (progress: { done: number; total: number }) => void;
-};
-
-export type TaggedShard = {
-  file: ShardFile;
-  /** Of the ids, each with a line end. */
-  idsSha256: string;
-  seconds: { read: number; decode: number; infer: number; write: number; total: number };
-};
-
-export type Tagging = { dim: number; tagShard(options: TagShardOptions): Promise<TaggedShard> };
-
 /** Rows that are compared with the references in one pass over these: 200 MB of vectors of 512 values. */
 const CHUNK_ROWS = 100_000;
 
@@ -52,7 +34,7 @@ const CHUNK_ROWS = 100_000;
  * Opens a feature set whose images are tagged with their nearest reference, in float64 and the same to the bit on any device. Throws as
  * {@link readFeatures} and {@link findNeighbours}, `bad_row` for references without a label.
  */
-export async function openTagging(options: OpenTaggingOptions): Promise<Tagging> {
+export async function openTagging(options: OpenTaggingOptions): Promise<RowShards> {
   const { parquet, origin, device, threads, blockRows } = options;
   const features = await readFeatures(options.index, parquet);
   const unordered = await readFeatures(options.references, parquet);
@@ -63,7 +45,7 @@ export async function openTagging(options: OpenTaggingOptions): Promise<Tagging>
 
   return {
     dim: features.dim,
-    async tagShard({ from, count, outDir, part, onProgress }) {
+    async computeShard({ from, count, outDir, part, onProgress }) {
       const seconds = { read: 0, decode: 0, infer: 0, write: 0, total: 0 };
       const began = performance.now();
       const rows: Tag[] = [];

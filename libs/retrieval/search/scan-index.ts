@@ -3,7 +3,7 @@ import { CairnError } from '@cairn/contract';
 import { sha256, sha256File } from '@cairn/runtime';
 import { orderIds, sortIds } from '../features/id-table.ts';
 import { readFeatures } from '../features/read-features.ts';
-import type { ShardFile } from '../features/shard-files.ts';
+import type { RowShards } from '../features/row-shards.ts';
 import type { Device } from '../onnx/create-session.ts';
 import type { Parquet } from '../parquet/open-parquet.ts';
 import { placeFeatures } from '../rerank/placed-features.ts';
@@ -25,21 +25,6 @@ export type OpenScanOptions = {
   maxCandidates?: number;
 };
 
-export type ScanShardOptions = CandidatesShard & {
-  /** Where the file is written. */
-  outDir: string;
-  onProgress?: (progress: { done: number; total: number }) => void;
-};
-
-export type ScannedShard = {
-  file: ShardFile;
-  /** Of the ids of the shard's index rows, each with a line end. */
-  idsSha256: string;
-  seconds: { read: number; decode: number; infer: number; write: number; total: number };
-};
-
-export type Scan = { dim: number; scanShard(options: ScanShardOptions): Promise<ScannedShard> };
-
 /** About 22 bytes each: the kept ones, and those that wait for their score in float64. */
 const MAX_CANDIDATES = 1 << 23;
 
@@ -48,7 +33,7 @@ const MAX_CANDIDATES = 1 << 23;
  * bit on any device. Equal scores are ordered by id, so {@link mergeCandidates} finds what one search finds. Throws as {@link readFeatures}
  * and {@link findNeighbours}, `bad_row` for a vector that is not of length one.
  */
-export async function openScan(options: OpenScanOptions): Promise<Scan> {
+export async function openScan(options: OpenScanOptions): Promise<RowShards> {
   const { parquet, origin, device, threads, blockRows, maxCandidates = MAX_CANDIDATES } = options;
   const ofQueries = await readFeatures(options.queries, parquet);
   const queries = placeFeatures(ofQueries, orderIds(ofQueries.ids.table, ofQueries.ids.numbers), 'The queries');
@@ -83,7 +68,7 @@ export async function openScan(options: OpenScanOptions): Promise<Scan> {
 
   return {
     dim,
-    async scanShard(shard) {
+    async computeShard(shard) {
       const { from, count, part, outDir, onProgress } = shard;
       const seconds = { read: 0, decode: 0, infer: 0, write: 0, total: 0 };
       const began = performance.now();

@@ -116,7 +116,7 @@ async function scanned(
   });
   const outDir = join(sets.folder, 'made');
   const made = [];
-  for (const [part, [from, count]] of shards.entries()) made.push(await scan.scanShard({ part, from, count, outDir }));
+  for (const [part, [from, count]] of shards.entries()) made.push(await scan.computeShard({ part, from, count, outDir }));
   return { ...sets, made, candidates: { dir: outDir, origin: { query: 'a', index: 'b' } } };
 }
 
