@@ -46,8 +46,9 @@ export default defineConfig({
     experimental: { viteModuleRunner: false, nodeLoader: false },
     // Tests wait more than they compute, so two at once suit two cores; more than eight would crowd one PostgreSQL.
     maxWorkers: Math.min(8, Math.max(2, availableParallelism())),
-    testTimeout: 20_000,
-    hookTimeout: 60_000,
+    // Only for what hangs: on a busy machine a test that starts torch takes several times as long.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     teardownTimeout: 20_000,
     slowTestThreshold: 2_000,
     // A test that leaves a mock, a global or an environment variable behind would change its neighbours.

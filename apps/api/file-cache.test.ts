@@ -25,13 +25,14 @@ test('a cache keeps what was used last and what is in use, makes a file once for
   await get('a');
   await get('c');
   await get('a');
-  expect(made).toEqual(['a', 'b', 'c']);
+  // The first two were made at the same time.
+  expect(made.splice(0).toSorted()).toEqual(['a', 'b', 'c']);
   await get('b', async (path) => {
     await get('d');
     await get('e');
     return readFile(path, 'utf8');
   });
-  expect(made).toEqual(['a', 'b', 'c', 'b', 'd', 'e']);
+  expect(made).toEqual(['b', 'd', 'e']);
 
   const broken = cache.using(
     'f',

@@ -30,8 +30,11 @@ export async function openFileCache({ maxBytes, base = tmpdir() }: { maxBytes: n
   const files = new Map<string, { path: string; bytes: number; users: number; made: Promise<void> }>();
   let made = 0;
 
+  /** Never that of an earlier file of the same key, which may just be being removed. */
+  const newPath = (key: string): string => join(folder, `${createHash('sha256').update(key).digest('hex')}-${made++}`);
+
   async function make(path: string, write: (path: string) => Promise<void>): Promise<number> {
-    const unfinished = `${path}.unfinished-${made++}`;
+    const unfinished = `${path}.unfinished`;
     try {
       // The folder may have been removed by what cleans up temporary files.
       await mkdir(folder, { recursive: true });
@@ -58,11 +61,10 @@ export async function openFileCache({ maxBytes, base = tmpdir() }: { maxBytes: n
   return {
     maxBytes,
     async using(key, write, use) {
-      const path = join(folder, createHash('sha256').update(key).digest('hex'));
       const known = files.get(key);
-      const file = known ?? { path, bytes: 0, users: 0, made: Promise.resolve() };
+      const file = known ?? { path: newPath(key), bytes: 0, users: 0, made: Promise.resolve() };
       if (known === undefined) {
-        file.made = make(path, write).then((bytes) => {
+        file.made = make(file.path, write).then((bytes) => {
           file.bytes = bytes;
         });
       }
@@ -71,10 +73,10 @@ export async function openFileCache({ maxBytes, base = tmpdir() }: { maxBytes: n
       file.users += 1;
       try {
         await file.made;
-        return await use(path);
+        return await use(file.path);
       } catch (error) {
         // What failed to be made, or was removed by others, is made again.
-        const isThere = await stat(path).then(
+        const isThere = await stat(file.path).then(
           () => true,
           () => false,
         );

@@ -79,7 +79,13 @@ describe('submit', () => {
     expect(code).toBe(0);
     const run = { recipe: 'mini', set: { 'stages.384.epochs': 2 }, labels: { tier: 'night' } };
     expect(bodyOf(0)).toEqual({ name: 'weekly', cron: '0 3 * * 1', zone: 'Europe/Zurich', overlap: 'skip', run });
-    for (const text of ['0 3 * * 1 (Europe/Zurich)', at, 'refused (quota_exceeded)', 'ada has 2 live runs']) expect(out).toContain(text);
+    for (const text of [
+      '0 3 * * 1 (Europe/Zurich)',
+      'Mon 2027-01-04 03:00 Europe/Zurich',
+      'refused (quota_exceeded)',
+      'ada has 2 live runs',
+    ])
+      expect(out).toContain(text);
     expect((await cairn('schedule add weekly -r mini')).err).toContain('--cron');
   });
 

@@ -127,7 +127,7 @@ export async function runCli(args: readonly string[], cli: Cli): Promise<number>
   });
   try {
     useProxies(cli.env);
-    await program.parseAsync([...args], { from: 'user' });
+    await program.parseAsync(helpOf(args), { from: 'user' });
     return code;
   } catch (error) {
     if (cli.signal.aborted && (error === cli.signal.reason || isAbort(error))) {
@@ -147,6 +147,10 @@ export async function runCli(args: readonly string[], cli: Cli): Promise<number>
     return exitCodeOfError(shown);
   }
 }
+
+/** `help dataset add` as `dataset add --help`: Commander's own command takes one name. */
+const helpOf = ([first, ...names]: readonly string[]): string[] =>
+  first === 'help' && names.length > 1 ? [...names, '--help'] : first === undefined ? [] : [first, ...names];
 
 function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';

@@ -1,8 +1,8 @@
 import { pathToFileURL } from 'node:url';
-import { CairnError, type RunGate } from '@cairn/contract';
+import { CairnError, type RunGate, scheduleRequest, triggerRequest } from '@cairn/contract';
 import { getRun, listJudgements } from '@cairn/db';
 import { judgementsDue } from '@cairn/engine';
-import { ada, openEngineHarness, playedDetails } from '@cairn/engine/testing';
+import { ada, openEngineHarness, playedDetails, smallRecipe } from '@cairn/engine/testing';
 import { queryScoreReader, type ReadQueryScores } from '@cairn/judging';
 import { storeEvaluation } from '@cairn/judging/testing';
 import { sha256 } from '@cairn/runtime';
@@ -218,10 +218,19 @@ test('a gate that could not be judged is refused when it is submitted', async ()
   const refusals: [object, string][] = [
     [{ gate: gated({ gate: 'mAP > 3' }) }, 'cannot be read'],
     [{ gate: gated({ gate: 'mAP@100 >= toy@prod' }) }, 'Model toy has no alias prod'],
+    [{ gate: gated({ gate: 'mAP@100 >= prod', promote: null }) }, 'Model toy has no alias prod'],
     [{ gate: gated({ gate: 'mAP@100 >= toy@99' }) }, 'No model toy@99'],
     [{ gate: gated(), until: ['export'] }, 'A gate judges an evaluation, and the run has none'],
     [{ gate: gated(), until: ['evaluate'] }, 'An alias names a registered model, and the run registers none'],
     [{ gate: gated({ promote: null }), until: ['evaluate'] }, 'so the gate has to name one'],
   ];
   for (const [change, message] of refusals) await expect(harness.submit(change)).rejects.toThrow(message);
+});
+
+test('what starts later may name an alias that is set later', async () => {
+  const run = { recipe: smallRecipe, gate: gated({ gate: 'mAP@100 >= later', promote: null }) };
+  await engine.addTrigger(triggerRequest.parse({ name: 'merged', provider: 'standard', run }), ada);
+  await engine.addSchedule(scheduleRequest.parse({ name: 'nightly', cron: '30 2 * * *', run }), ada);
+  const { runId } = await engine.runSchedule('nightly', ada, null);
+  expect(await gateOf(runId)).toMatchObject({ state: 'waiting', gate: 'mAP@100 >= later' });
 });

@@ -118,7 +118,13 @@ export const budgetView = z.object({
 export type BudgetView = z.infer<typeof budgetView>;
 export const budgetList = z.object({ items: z.array(budgetView) });
 
-/** `anna has used 201.0 of 200 GPU-hours of this month, and its live runs are expected to take 4.0 more`: of the caller's choice to end. */
+/** GPU-hours without their unit, in about three digits: `0`, `< 0.01`, `0.02`, `4.1`, `1,204`. */
+export function gpuHoursText(hours: number): string {
+  if (hours > 0 && hours < 0.01) return '< 0.01';
+  return new Intl.NumberFormat('en-GB', { maximumFractionDigits: hours < 1 ? 2 : hours < 100 ? 1 : 0 }).format(hours);
+}
+
+/** `anna has used 201 of 200 GPU-hours of this month, and its live runs are expected to take 4 more`: of the caller's choice to end. */
 export function budgetSentence({
   scope,
   gpuHours,
@@ -126,7 +132,7 @@ export function budgetSentence({
   usedHours,
   expectedHours,
 }: Omit<BudgetView, 'state' | 'warnPercent' | 'createdBy' | 'updatedAt'>): string {
-  const of = `${usedHours.toFixed(1)} of ${Number(gpuHours.toFixed(1))} GPU-hours ${per === 'month' ? 'of this month' : 'in total'} are used`;
-  const more = expectedHours === 0 ? '' : `, and live runs are expected to take ${expectedHours.toFixed(1)} more`;
+  const of = `${gpuHoursText(usedHours)} of ${gpuHoursText(gpuHours)} GPU-hours ${per === 'month' ? 'of this month' : 'in total'} are used`;
+  const more = expectedHours === 0 ? '' : `, and live runs are expected to take ${gpuHoursText(expectedHours)} more`;
   return `the budget ${scope}: ${of}${more}`;
 }

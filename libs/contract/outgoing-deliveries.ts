@@ -73,8 +73,8 @@ export const repositoryPattern = z
 
 const token = z
   .string()
-  .min(8)
-  .max(500)
+  .min(8, 'a token has at least 8 characters')
+  .max(500, 'a token has at most 500 characters')
   .regex(/^[\x21-\x7e]+$/, 'a token has visible ASCII characters without spaces');
 
 /** A key as GitHub gives it to download: an RSA key in PEM, at most 16,384 bits. */

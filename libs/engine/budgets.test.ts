@@ -28,7 +28,7 @@ test('of concurrent submissions only as many start as the budget has room for; t
 
   const held = ids[states.indexOf('held')] ?? '';
   expect((await harness.run(held)).cause).toBe(
-    'the budget label:team=search: 0.0 of 4 GPU-hours of this month are used, and live runs are expected to take 4.0 more',
+    'the budget label:team=search: 0 of 4 GPU-hours of this month are used, and live runs are expected to take 4 more',
   );
   const view = await getRun(prisma, { projectId: 'default', runId: held });
   expect(view).toMatchObject({

@@ -18,10 +18,15 @@ export type Submission = {
 /**
  * Validates a submission without writing anything.
  *
+ * @param options `mayStartLater` where a trigger or schedule submits it: the baseline of its gate need not exist yet
  * @throws CairnError `unknown_recipe`, `unknown_setting`, `invalid_setting`, `not_found` (dataset, inputs from outside), `model_mismatch`,
  *   `invalid_request` (noReuse, gate)
  */
-export async function checkSubmission(ctx: EngineContext, request: SubmitRequest, projectId: string): Promise<Submission> {
+export async function checkSubmission(
+  ctx: EngineContext,
+  request: SubmitRequest,
+  { projectId, mayStartLater = false }: { projectId: string; mayStartLater?: boolean },
+): Promise<Submission> {
   const recipe = resolveRecipe(ctx, request);
   const plan = expandRecipe(recipe, request.until);
   const wanted = request.dataset ?? recipe.dataset;
@@ -38,7 +43,7 @@ export async function checkSubmission(ctx: EngineContext, request: SubmitRequest
   }
   const inputs = await findExternalInputs(ctx, plan, projectId);
   refuseMixedFeatures(plan, inputs.of);
-  if (request.gate !== undefined) await checkGate(ctx, request.gate, { recipe, plan }, projectId);
+  if (request.gate !== undefined) await checkGate(ctx, request.gate, { recipe, plan }, { projectId, mayStartLater });
   return { recipe, plan, inputs, dataset, noReuse: request.noReuse };
 }
 

@@ -28,7 +28,7 @@ import { memoKeyOf } from './memo.ts';
 
 /** What a submission would do: which steps run, which are reused and from where, and why. Writes nothing. */
 export async function planRun(ctx: EngineContext, request: SubmitRequest, actor: Actor): Promise<PlanView> {
-  return planSubmission(ctx, await checkSubmission(ctx, request, actor.projectId), actor.projectId);
+  return planSubmission(ctx, await checkSubmission(ctx, request, actor), actor.projectId);
 }
 
 /** The plan of a checked submission. */

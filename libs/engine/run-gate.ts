@@ -22,9 +22,17 @@ export function evaluationStepOf(plan: readonly Pick<StepPlan, 'kind' | 'name'>[
   return names.includes(mainStep) ? mainStep : only !== undefined && others.length === 0 ? only : null;
 }
 
+/** The name of the model that a run registers; null for none, or several. */
+function registeredModelOf(plan: readonly StepPlan[]): string | null {
+  const names = new Set(plan.flatMap((step) => (step.kind === 'register' ? [step.settings.model] : [])));
+  const [only] = names;
+  return only !== undefined && names.size === 1 ? only : null;
+}
+
 /**
  * Refuses a gate that could not be judged when the run is over, perhaps in days.
  *
+ * @param options `mayStartLater` for what triggers and schedules start: their alias may be set before the first of their runs is judged
  * @throws CairnError `invalid_request` for a gate that cannot be read, or steps that it needs and the run does not have; `not_found` for a
  *   baseline that does not exist
  */
@@ -32,7 +40,7 @@ export async function checkGate(
   { prisma }: EngineContext,
   gate: RunGate,
   { recipe, plan }: { recipe: Recipe; plan: readonly StepPlan[] },
-  projectId: string,
+  { projectId, mayStartLater }: { projectId: string; mayStartLater: boolean },
 ): Promise<void> {
   const { baseline } = parseGate(gate.gate);
   const evaluations = plan.filter(({ kind }) => kind === 'evaluate').map(({ name }) => name);
@@ -52,14 +60,15 @@ export async function checkGate(
   if (!registers && gate.promote !== null)
     throw refuse('An alias names a registered model, and the run registers none', 'Use a recipe that registers its model.');
   if ('value' in baseline) return;
-  if (baseline.model !== null) {
-    const version = await versionNamed(prisma, { projectId, model: baseline.model, version: baseline.version });
-    await findEvaluation(prisma, { projectId, reference: `${baseline.model}@${version}` });
-  } else if (!registers)
+  if (baseline.model === null && !registers)
     throw refuse(
       'The run registers no model, so the gate has to name one',
       'Write the baseline as MODEL@VERSION or MODEL@ALIAS, such as landmark@production.',
     );
+  const model = baseline.model ?? registeredModelOf(plan);
+  if (model === null || mayStartLater) return;
+  const version = await versionNamed(prisma, { projectId, model, version: baseline.version });
+  await findEvaluation(prisma, { projectId, reference: `${model}@${version}` });
 }
 
 /** A run that its gate is to judge now. */

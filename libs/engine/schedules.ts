@@ -21,7 +21,7 @@ export async function addSchedule(ctx: EngineContext, request: ScheduleRequest, 
   const { name, cron, zone, onDataset, overlap, run } = request;
   const now = new Date();
   if (cron !== null) checkCron({ cron, zone }, now);
-  await checkSubmission(ctx, submissionOf(request, onDataset), projectId);
+  await checkSubmission(ctx, submissionOf(request, onDataset), { projectId, mayStartLater: true });
   const id = newId('schedule');
   try {
     await inTransaction(ctx.prisma, async (tx) => {

@@ -31,7 +31,7 @@ export async function submitRun(
   const requestDigest = digestOf(request);
   const earlier = idempotencyKey === null ? null : await findByKey(ctx, actor, idempotencyKey, requestDigest);
   if (earlier) return { runId: earlier, created: false };
-  const submission = await checkSubmission(ctx, request, actor.projectId);
+  const submission = await checkSubmission(ctx, request, { projectId: actor.projectId, mayStartLater: origin.kind !== 'person' });
   const { recipe, plan, inputs, dataset, noReuse } = submission;
   refuseAbsentWeights(plan, inputs);
   const runId = newId('run');

@@ -13,10 +13,12 @@ import {
   metricRanks,
   parseGate,
   type QueryScore,
+  recipe as recipeSchema,
 } from '@cairn/contract';
 import { type FoundEvaluation, findBaselineEvaluations, type Transaction, versionNamed } from '@cairn/db';
-import { type GateFacts, judgeGate } from '@cairn/domain';
+import { baselineRecipe, type GateFacts, judgeGate } from '@cairn/domain';
 import type { NamedScores } from '@cairn/retrieval/scores';
+import { z } from 'zod';
 import type { ReadQueryScores } from './query-scores.ts';
 import { differingConditions, searchConditions } from './search-conditions.ts';
 
@@ -43,7 +45,9 @@ export async function judgeEvaluation(parts: Parts, judged: Judged, signal: Abor
   const { found, question } = judged;
   const gate = parseGate(question.gate);
   const registered = await registeredOf(parts.prisma, judged);
-  const { baseline, facts, lost } = await compare(parts, gate, judged, registered, signal);
+  const { baseline, facts, lost } = await compare(parts, gate, judged, registered, signal).catch(async (error: unknown) => {
+    throw await withoutVainOffer(parts.prisma, judged, error);
+  });
   const decision = judgeGate(gate, question.by, question.minQueries, facts);
   const { queries, value, baselineValue, low, high } = facts;
   const { id, name } = found.view;
@@ -195,6 +199,22 @@ export async function baselineOf(prisma: Transaction, judged: Omit<Judged, 'ques
 function withOffer(error: CairnError, { model, version }: BaselineVersion): CairnError {
   const remedy = `Evaluate ${model}@${version} on the same data, in the same way, first: --evaluate-baseline does it.`;
   return new CairnError('not_comparable', error.message, { cause: error, details: { remedy, baseline: { model, version } } });
+}
+
+/** The same error, without the offer to evaluate a baseline where that cannot be done: one side is an ensemble, or a graph of the user's own. */
+async function withoutVainOffer(prisma: Transaction, { projectId, found: { view } }: Judged, error: unknown): Promise<unknown> {
+  const baseline = incomparableBaseline(error);
+  if (baseline === null || !(error instanceof CairnError)) return error;
+  const { model: name, version } = baseline;
+  const [run, row] = await Promise.all([
+    view.runId === null ? null : prisma.run.findUnique({ where: { id: view.runId }, select: { recipe: true } }),
+    prisma.model.findUnique({ where: { projectId_name_version: { projectId, name, version } }, select: { artifacts: true } }),
+  ]);
+  const known = recipeSchema.safeParse(run?.recipe).data;
+  const isOneModel = row !== null && z.record(z.string(), z.unknown()).parse(row.artifacts).model !== undefined;
+  if (known === undefined || (isOneModel && baselineRecipe(known, view.step, `${name}@${version}`) !== null)) return error;
+  const remedy = `Name a baseline that was evaluated on the same data, in the same way: \`cairn models ${name}\` lists the versions.`;
+  return new CairnError('not_comparable', error.message, { cause: error, details: { remedy } });
 }
 
 /** The version with which a gate could not compare, because it was evaluated on other data; null for any other error. */

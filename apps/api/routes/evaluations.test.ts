@@ -335,8 +335,8 @@ test('a gate compares only what was searched in the same way, and says what was 
     await prisma.step.update({ where: { id: stepId }, data: { state: 'succeeded', artifactId: id } });
   };
   let version = 0;
-  type Search = { rerank?: Partial<RerankSettings>; preprocessing?: string; references?: string };
-  const searched = async (name: string, { rerank, preprocessing = 'cairn', references }: Search) => {
+  type Search = { rerank?: Partial<RerankSettings>; preprocessing?: string; references?: string; members?: string[] };
+  const searched = async (name: string, { rerank, preprocessing = 'cairn', references, members }: Search) => {
     const { runId, stepId, id } = await addRun(name, { queries: before });
     const settings = rerank === undefined ? {} : { rerank: { ...defaultRerank, ...rerank } };
     await artifact('neighbours', 'search', runId, { queries: count, index: 'art', topK: 100, ...settings });
@@ -354,7 +354,8 @@ test('a gate compares only what was searched in the same way, and says what was 
       await artifact('lists', 'prepare', runId, { lists: { query: { rows: 9, distinct: 9, classes: 2, sha256 } } });
     }
     version += 1;
-    const owned = { projectId: 'default', owner: 'ada', runId, stepId, metrics: {}, artifacts: { evaluation: id } };
+    const models = members === undefined ? { model: id } : Object.fromEntries(members.map((member) => [`model.${member}`, id]));
+    const owned = { projectId: 'default', owner: 'ada', runId, stepId, metrics: {}, artifacts: { evaluation: id, ...models } };
     await prisma.model.create({ data: { id: newId('model'), ...owned, name: 'searched', version } });
   };
   await searched('plain-search', {});
@@ -364,6 +365,7 @@ test('a gate compares only what was searched in the same way, and says what was 
   await searched('voted', { rerank: { mode: 'before_merge' }, references: 'a' });
   await searched('voted-again', { rerank: { mode: 'before_merge' }, references: 'a' });
   await searched('voted-by-others', { rerank: { mode: 'before_merge' }, references: 'b' });
+  await searched('ensemble', { members: ['A', 'B'] });
   const ask = async (of: string, baseline = 1) => (await get('/v1/gate', { of, gate: `mAP@100 >= searched@${baseline}`, by: 'mean' })).json;
   // A constant that the mode does not use changes nothing.
   expect(await ask('constants')).toMatchObject({ verdict: 'passed' });
@@ -372,6 +374,10 @@ test('a gate compares only what was searched in the same way, and says what was 
     detail: 'searched@1 and mutual/evaluate cannot be compared: they were searched in different ways: rerank.mode was off and k_reciprocal',
     details: { baseline: { model: 'searched', version: 1 }, remedy: expect.stringContaining('--evaluate-baseline does it') },
   });
+  // Nothing evaluates an ensemble on other data, so it is not offered.
+  const withEnsemble = await ask('mutual', 8);
+  expect(withEnsemble).toMatchObject({ code: 'not_comparable', details: { remedy: expect.stringContaining('`cairn models searched`') } });
+  expect(withEnsemble.details).not.toHaveProperty('baseline');
   expect(await ask('voted-again', 5)).toMatchObject({ verdict: 'passed' });
   expect((await ask('voted-by-others', 5)).detail).toMatch(/: references was query a{16} and query b{16}$/);
   const resized = await ask('resized');

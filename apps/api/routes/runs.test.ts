@@ -186,7 +186,7 @@ test('steps say why they wait, and keep the reason up to date', async () => {
   // Polled until it matches: on a slow machine an expensive view is cached for a moment.
   const waiting = (runId: string, name: string) =>
     expect.poll(async () => (await call('viewer', 'GET', `/v1/runs/${runId}/steps/${name}`)).json.waiting, { timeout: 5_000 });
-  await waiting(other.id, 'second').toMatchObject({ code: 'dependencies', sentence: 'waiting for prepare (waiting) and first (waiting)' });
+  await waiting(other.id, 'second').toMatchObject({ code: 'dependencies', sentence: 'waiting for prepare and first' });
   await harness.play(busy.id, 'prepare');
   await harness.play(other.id, 'prepare');
   await createAttempts(harness.ctx, harness.lead, busy.id, (await harness.step(busy.id, 'first')).id, 'local', 1);

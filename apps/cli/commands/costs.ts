@@ -3,6 +3,7 @@ import {
   type BudgetState,
   type BudgetView,
   budgetPeriod,
+  gpuHoursText,
   type LedgerAmounts,
   type LedgerGrouping,
   ledgerGrouping,
@@ -84,7 +85,7 @@ function printBudgets(ui: Session['ui'], items: readonly BudgetView[]): void {
   const rows = items.map(({ scope, per, gpuHours, usedHours, expectedHours, warnPercent, state }) => [
     ui.style.bold(scope),
     per,
-    ...[gpuHours, usedHours, expectedHours].map((hours) => hours.toFixed(1)),
+    ...[gpuHours, usedHours, expectedHours].map((hours) => gpuHoursText(hours)),
     `${warnPercent} %`,
     paint[state](state === 'spent' ? 'spent: new runs are held' : state),
   ]);

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { aRun, aStep, idFor, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
-import type { GateVerdict, Judgement, RunGateView, RunView } from '@cairn/contract';
+import { type GateVerdict, type Judgement, type RunGateView, type RunView, runListItem } from '@cairn/contract';
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
@@ -158,6 +158,8 @@ test('the comment says why a gate was not judged', async () => {
   expect(refused.code).toBe(2);
   expect(refused.err).toContain('::error title=mini-1%3A quality gate not judged::Model landmark has no alias <production>');
   expect(await readFile(file, 'utf8')).toContain('### mini-1: gate not judged\n\nModel landmark has no alias &lt;production&gt;\n');
+  api.on('GET', '/v1/runs', () => ({ items: [runListItem.parse(states[0])], nextCursor: null, total: 1 }));
+  expect((await cairn('show', 'mini-1')).out).toMatch(/gate +mAP@100 .*: not judged\n +Model landmark has no alias <production>\n/);
 });
 
 test('a wait ends with its own exit code after --timeout, and the run continues', async () => {

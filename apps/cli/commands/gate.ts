@@ -1,6 +1,7 @@
-import { CairnError, type RunView, type SubmitRequestInput } from '@cairn/contract';
+import { CairnError, isCairnError, type RunView, type SubmitRequestInput } from '@cairn/contract';
 import type { GateOutcome } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
+import type { Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { wholeNumber } from './options.ts';
 
@@ -60,6 +61,25 @@ export function gateOf(options: GateOptions): Partial<Pick<SubmitRequestInput, '
       ...(evaluateBaseline === true ? { evaluateBaseline } : {}),
     },
   };
+}
+
+/** Warns of a baseline that does not exist yet, which is allowed for what starts later: its alias must be set before the first run is judged. */
+export async function noteMissingBaseline({ ui, signal, client }: Session, run: SubmitRequestInput): Promise<void> {
+  if (run.gate === undefined) return;
+  try {
+    await (await client()).planRun(run, { signal });
+  } catch (error) {
+    if (!isCairnError(error, 'not_found')) throw error;
+    const more = 'The gate of a run that is judged before it exists is refused.';
+    ui.note(
+      ui.style.warn(
+        [error.message, error.details.remedy, more]
+          .filter((text) => typeof text === 'string')
+          .join('. ')
+          .replaceAll('..', '.'),
+      ),
+    );
+  }
 }
 
 /**

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { MiniDatasetOptions } from '@cairn/mini-dataset';
 import type { Registrar, Session } from '../cli.ts';
 import { createProgressLine } from '../output/live-screen.ts';
@@ -17,6 +18,10 @@ export function addMini({ program, action }: Registrar): void {
 async function mini({ ui, signal }: Session, options: { out: string; seed: number }): Promise<undefined> {
   const manifest = await makeMini({ ...options, ui, signal });
   ui.json(manifest);
+  const places = ['images', 'metadata', 'countries'].map((part) => join(options.out, part));
+  ui.note(
+    ui.style.dim(`Register it with \`cairn dataset add mini --root ${places[0]} --metadata ${places[1]} --countries ${places[2]}\`.`),
+  );
   return undefined;
 }
 

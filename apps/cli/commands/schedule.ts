@@ -13,7 +13,7 @@ import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatAgo, plural } from '../output/units.ts';
 import { readRecipe } from '../recipe/read-recipe.ts';
-import { withRunGate } from './gate.ts';
+import { noteMissingBaseline, withRunGate } from './gate.ts';
 import { type ContextOptions, labelsAndGroup, type SubmissionOptions, submissionOf, withLabels, withRecipe } from './submit.ts';
 
 type AddOptions = SubmissionOptions &
@@ -55,6 +55,7 @@ async function addOne(session: Session, name: string, options: AddOptions): Prom
   const when: Partial<ScheduleRequestInput> = cron === undefined ? { onDataset } : { cron, zone };
   const added = await (await session.client()).addSchedule({ name, ...when, overlap, run }, { signal });
   print(ui, added, cli.now());
+  await noteMissingBaseline(session, { ...run, ...(onDataset === undefined ? {} : { dataset: onDataset }) });
   return undefined;
 }
 
@@ -66,7 +67,7 @@ async function list({ ui, signal, client, cli }: Session): Promise<undefined> {
   const rows = items.map((schedule) => [
     ui.style.bold(schedule.name),
     scheduleText(schedule),
-    schedule.pausedAt === null ? (schedule.next[0] ?? '') : ui.style.warn('paused'),
+    schedule.pausedAt === null ? timeIn(schedule.next[0], schedule.zone) : ui.style.warn('paused'),
     schedule.last === null ? '' : `${outcomeText(schedule.last, ui)} ${formatAgo(schedule.last.at, cli.now())}`,
     schedule.owner,
   ]);
@@ -105,6 +106,15 @@ async function remove({ ui, signal, client }: Session, name: string): Promise<un
   return undefined;
 }
 
+/** A time as clocks in the zone show it: `Mon 2027-01-04 03:00 Europe/Zurich`. */
+function timeIn(time: string | undefined, zone: string): string {
+  if (time === undefined) return '';
+  const options = { weekday: 'short', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit' } as const;
+  const parts = new Intl.DateTimeFormat('en-GB', { ...options, timeZone: zone }).formatToParts(new Date(time));
+  const of = (type: Intl.DateTimeFormatPartTypes): string => parts.find((part) => part.type === type)?.value ?? '';
+  return `${of('weekday')} ${of('year')}-${of('month')}-${of('day')} ${of('hour')}:${of('minute')} ${zone}`;
+}
+
 function print(ui: Ui, schedule: ScheduleView, now: Date): void {
   const { name, owner, overlap, pausedAt, next, last, run } = schedule;
   const field = (title: string, value: string): void => ui.line(`  ${ui.style.dim(title.padEnd(9))} ${value}`);
@@ -114,7 +124,7 @@ function print(ui: Ui, schedule: ScheduleView, now: Date): void {
   field('recipe', recipeNameOf(run));
   field('owner', owner);
   field('overlap', overlap);
-  for (const [index, time] of next.entries()) field(index === 0 ? 'next' : '', time);
+  for (const [index, time] of next.entries()) field(index === 0 ? 'next' : '', timeIn(time, schedule.zone));
   if (last !== null) field('last', `${outcomeText(last, ui)} ${formatAgo(last.at, now)}, due ${last.due}: ${last.runId ?? last.message}`);
   if (last?.outcome === 'skipped') field('', last.message);
 }

@@ -70,13 +70,23 @@ function showLines(run: RunView, artifacts: ReadonlyMap<string, ArtifactView>, o
     ...(time === null ? [] : [field('time', time)]),
     ...(run.pinnedBy === null ? [] : [field('pinned', `by ${run.pinnedBy}: its results are kept`)]),
     ...(run.retiredAt === null ? [] : [field('results', removedText(run, now))]),
-    ...(run.verdict === 'none' ? [] : [field('gate', run.verdict)]),
+    ...showGate(run, field),
     ...runStates[run.state].actions.map((action) => field(action, `cairn ${action} ${run.name}`)),
     '',
     ...stepTable(run, options),
     ...artifactTable(run, artifacts, options),
     ...run.stepViews.flatMap((step) => failureLines(step, options)),
   ];
+}
+
+/** The gate of a run, and what became of it: for a verdict and a refusal, why. */
+function showGate({ gate, verdict, state: runState }: RunView, field: (name: string, value: string) => string): string[] {
+  if (gate === null) return verdict === 'none' ? [] : [field('gate', verdict)];
+  const { judgement, state, problem } = gate;
+  const more = judgement?.reason ?? problem;
+  const waiting = isEndedRun(runState) ? 'not judged, because the run did not succeed' : 'judged when the run has succeeded';
+  const outcome = judgement?.verdict ?? { waiting, judging: 'is being judged', judged: verdict, refused: 'not judged' }[state];
+  return [field('gate', `${gate.gate}: ${outcome}`), ...(more === null ? [] : [field('', more)])];
 }
 
 /** That the retention policy removed results, and what to do. */

@@ -1,5 +1,5 @@
-import { type StubApi, startStubApi } from '@cairn/client/testing';
-import { type DeliveryView, triggerRequest } from '@cairn/contract';
+import { aRun, type StubApi, sendProblem, startStubApi } from '@cairn/client/testing';
+import { type DeliveryView, type RunView, triggerRequest } from '@cairn/contract';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runTestCli } from '../testing/test-cli.ts';
 
@@ -9,6 +9,7 @@ const delivery = 'hdl_01kaz4q7t9w1y3a5c7e9g1j3km';
 const runId = 'run_01kaz4q7t9w1y3a5c7e9g1j3km';
 
 let api: StubApi;
+let run: Partial<RunView> = {};
 beforeAll(async () => {
   api = await startStubApi();
   const view = (name: string, request: object) => ({
@@ -24,6 +25,10 @@ beforeAll(async () => {
     ...{ reason: 'it is from a fork', runId: null, receivedAt: at, repeats: 2, releasedBy: null },
   };
   api.on('GET', '/v1/triggers/landmark/deliveries', () => ({ items: [item], nextCursor: null }));
+  api.on('POST', '/v1/runs', (_, response) =>
+    sendProblem(response, 'not_found', 'Model mini has no alias production', { remedy: 'Add it.' }),
+  );
+  api.on('GET', `/v1/runs/${runId}`, () => ({ ...aRun(), ...run, name: 'mini-1' }));
   api.on('POST', `/v1/triggers/landmark/deliveries/${delivery}/release`, () => ({ delivery, outcome: 'started', reason: '', runId }));
 });
 afterAll(() => api.close());
@@ -41,6 +46,9 @@ test('trigger add prints only the secret on stdout, and sends what the options s
     filter: { events: ['push', 'tag'], branches: ['main'], tags: [], paths: ['**'], labels: [] },
     group: null,
   });
+  const warned = await runTestCli([...add, '--gate', 'mAP@100 >= production', '--promote', 'production'], { url: api.url });
+  expect([warned.code, warned.out]).toEqual([0, `${secret}\n`]);
+  expect(warned.err).toContain('Model mini has no alias production. Add it. The gate of a run that is judged before it exists is refused.');
   await runTestCli(add, { url: api.url });
   expect(triggerRequest.parse(JSON.parse(api.requests.at(-1)?.body ?? ''))).toMatchObject({
     group: '{trigger}-{subject}',
@@ -53,5 +61,8 @@ test('deliveries are listed with what became of them, and released', async () =>
   const { out } = await runTestCli(['trigger', 'deliveries', 'landmark', '--outcome', 'held'], { url: api.url });
   expect(api.requests.at(-1)?.query.get('outcome')).toBe('held');
   expect(out).toMatch(new RegExp(`held +2 +it is from a fork +${delivery}`));
-  expect((await runTestCli(['trigger', 'release', 'landmark', delivery], { url: api.url })).out).toBe(`Run ${runId} started.\n`);
+  const release = async () => (await runTestCli(['trigger', 'release', 'landmark', delivery], { url: api.url })).out;
+  expect(await release()).toBe('Run mini-1 started.\n');
+  run = { state: 'held', cause: 'the budget owner:ada: 2 of 2 GPU-hours of this month are used' };
+  expect(await release()).toBe('Run mini-1 is held: the budget owner:ada: 2 of 2 GPU-hours of this month are used.\n');
 });

@@ -1,3 +1,4 @@
+import type { CairnClient } from '@cairn/client';
 import {
   CairnError,
   deliveryOutcome,
@@ -14,7 +15,7 @@ import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
 import { formatAgo } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
-import { type GateOptions, gateOf, withRunGate } from './gate.ts';
+import { type GateOptions, gateOf, noteMissingBaseline, withRunGate } from './gate.ts';
 import { collect, positiveNumber, wholeNumber } from './options.ts';
 
 export function addTriggers({ program, action }: Registrar): void {
@@ -78,7 +79,8 @@ type AddOptions = GateOptions & {
   onNewer?: 'queue' | 'cancel';
 };
 
-async function add({ ui, signal, client, cli }: Session, name: string, options: AddOptions): Promise<undefined> {
+async function add(session: Session, name: string, options: AddOptions): Promise<undefined> {
+  const { ui, signal, client, cli } = session;
   const { provider, file, dataset, set, until, priority, label, event, branch, tag, path, pullRequestLabel, group, onNewer } = options;
   if ((file === undefined) === (options.recipe === undefined)) {
     throw new CairnError('invalid_request', 'Give either --recipe NAME or --file RECIPE.yaml', {
@@ -86,19 +88,20 @@ async function add({ ui, signal, client, cli }: Session, name: string, options: 
     });
   }
   const api = await client();
+  const run = {
+    recipe: file === undefined ? (options.recipe ?? '') : await readRecipe(file, cli.stdin, signal),
+    set: parseSetOptions(set ?? []),
+    labels: labelsOf(label ?? []),
+    ...(dataset === undefined ? {} : { dataset }),
+    ...(until === undefined ? {} : { until: until.split(',') }),
+    ...(priority === undefined ? {} : { priority }),
+    ...gateOf(options),
+  };
   const made = await api.addTrigger(
     {
       name,
       provider,
-      run: {
-        recipe: file === undefined ? (options.recipe ?? '') : await readRecipe(file, cli.stdin, signal),
-        set: parseSetOptions(set ?? []),
-        labels: labelsOf(label ?? []),
-        ...(dataset === undefined ? {} : { dataset }),
-        ...(until === undefined ? {} : { until: until.split(',') }),
-        ...(priority === undefined ? {} : { priority }),
-        ...gateOf(options),
-      },
+      run,
       filter: {
         ...(event === undefined ? {} : { events: event }),
         ...{ branches: branch ?? [], tags: tag ?? [], paths: path ?? [], labels: pullRequestLabel ?? [] },
@@ -112,6 +115,7 @@ async function add({ ui, signal, client, cli }: Session, name: string, options: 
   // Only the secret on stdout, for a script that gives it to the code host.
   ui.line(made.secret);
   ui.note(ui.style.dim(`Trigger ${made.name}. Its secret is not shown again. Deliveries go to ${api.url}${made.path}`));
+  await noteMissingBaseline(session, run);
   return undefined;
 }
 
@@ -208,11 +212,20 @@ async function deliveries(
   return undefined;
 }
 
+/** A run that a budget or its group holds has not started. */
+async function startedText(api: CairnClient, runId: string, signal: AbortSignal): Promise<string> {
+  const run = await api.getRun(runId, { signal });
+  return run.state === 'held' ? `Run ${run.name} is held${run.cause === null ? '' : `: ${run.cause}`}.` : `Run ${run.name} started.`;
+}
+
 type TriggerOutcome = (typeof deliveryOutcome.options)[number];
 
 async function release({ ui, signal, client }: Session, name: string, delivery: string): Promise<undefined> {
-  const answer = await (await client()).releaseDelivery(name, delivery, { signal });
+  const api = await client();
+  const answer = await api.releaseDelivery(name, delivery, { signal });
   ui.json(answer);
-  ui.line(answer.runId === null ? `Delivery ${delivery} is ${answer.outcome}: ${answer.reason}` : `Run ${answer.runId} started.`);
+  ui.line(
+    answer.runId === null ? `Delivery ${delivery} is ${answer.outcome}: ${answer.reason}` : await startedText(api, answer.runId, signal),
+  );
   return undefined;
 }

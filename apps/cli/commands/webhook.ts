@@ -115,6 +115,8 @@ async function test({ ui, signal, client }: Session, name: string): Promise<numb
   const { answer, id } = delivery;
   if (answer === null) ui.line(`Not sent within ${formatDuration(testLimitMs / 1000)}: is a controller running? It is delivery ${id}.`);
   else ui.line(`${painted(delivery.state, ui)}: ${answer.message}`);
+  if (delivery.state === 'pending' && delivery.nextTryAt !== null)
+    ui.note(ui.style.dim(`It is tried again at ${delivery.nextTryAt}; \`cairn webhook deliveries ${name}\` shows the answers.`));
   return delivery.state === 'delivered' ? exitCodes.ok.code : exitCodes.failed.code;
 }
 

@@ -72,7 +72,8 @@ test('an interrupted download goes on from the byte it reached, through broken c
   expect((await readdir(out)).sort()).toEqual(['card.json', 'card.md', 'manifest.json', 'model.onnx', 'weights.safetensors']);
   expect((await readFile(join(out, 'model.onnx'))).equals(onnx)).toBe(true);
   const manifest = JSON.parse(await readFile(join(out, 'manifest.json'), 'utf8'));
-  expect(manifest).toMatchObject({ model: 'toy', version: 1, files: [{ path: 'model.onnx', sha256: sha256(onnx) }, {}] });
+  expect(manifest).toMatchObject({ model: 'toy', version: 1, files: [{ path: 'model.onnx', sha256: sha256(onnx) }, {}, {}, {}] });
+  for (const { path, sha256: digest } of manifest.files) expect(sha256(await readFile(join(out, path)))).toBe(digest);
   expect((await pull('toy@1', out, proxy.url)).err).toContain('model.onnx is already there');
   expect(proxy.ranges).toHaveLength(2);
 });

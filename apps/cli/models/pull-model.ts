@@ -4,7 +4,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'nod
 import { dirname, join } from 'node:path';
 import { boundedBody, type CairnClient, wait } from '@cairn/client';
 import { CairnError, isCairnError, type ModelCard, type PulledManifest, pulledManifest } from '@cairn/contract';
-import { pathBelow } from '@cairn/runtime';
+import { pathBelow, sha256 } from '@cairn/runtime';
 
 type Pull = { client: CairnClient; card: ModelCard; out: string; signal: AbortSignal; onFile: (path: string, isNew: boolean) => void };
 
@@ -29,10 +29,16 @@ export async function pullModel(pull: Pull): Promise<PulledManifest> {
   await claimFolder(out, manifest);
   for (const file of card.files) await pullFile(pull, file);
   const markdown = await client.readModelCard(`${card.model}@${card.version}`, { signal });
-  await replaceFile(join(out, 'card.md'), markdown);
-  await replaceFile(join(out, 'card.json'), textOf(card));
+  const cards = [
+    { path: 'card.md', text: markdown },
+    { path: 'card.json', text: textOf(card) },
+  ];
+  for (const { path, text } of cards) await replaceFile(join(out, path), text);
+  const described = cards.map(({ path, text }) => ({ path, bytes: Buffer.byteLength(text), sha256: sha256(text) }));
+  const whole = { ...manifest, files: [...manifest.files, ...described] };
+  await replaceFile(join(out, unfinished), textOf(whole));
   await rename(join(out, unfinished), join(out, 'manifest.json'));
-  return manifest;
+  return whole;
 }
 
 /** The manifest of a folder that is not complete. */
@@ -54,9 +60,13 @@ async function claimFolder(out: string, manifest: PulledManifest): Promise<void>
   await replaceFile(join(out, unfinished), textOf(manifest));
 }
 
-/** With the digest of the first file: versions of two services may have the same number. */
-const nameOf = ({ model, version, files }: PulledManifest): string =>
-  `${model}@${version} (${files.map(({ sha256 }) => sha256.slice(0, 12)).join(', ')})`;
+/** With the digests of the model's files: versions of two services may have the same number. */
+const nameOf = ({ model, version, files }: PulledManifest): string => {
+  const digests = files.filter(({ path }) => !cardNames.includes(path)).map((file) => file.sha256.slice(0, 12));
+  return `${model}@${version} (${digests.join(', ')})`;
+};
+/** Cards say more with time, such as the aliases of a version. */
+const cardNames = ['card.md', 'card.json'];
 
 const readJson = async (path: string): Promise<unknown> => JSON.parse(await readFile(path, 'utf8').catch(() => 'null'));
 

@@ -1,5 +1,7 @@
 /** Numbers for people, with their units. */
 
+import { gpuHoursText } from '@cairn/contract';
+
 const locale = 'en-GB';
 const count = new Intl.NumberFormat(locale);
 const oneDecimal = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
@@ -13,11 +15,7 @@ export const formatShare = (share: number): string => `${oneDecimal.format(share
 export const formatMap = (value: number): string => `${(value * 100).toFixed(1)} %`;
 
 /** GPU-seconds as GPU-hours: `0.02 GPU h`, `4.1 GPU h`, `1,204 GPU h`. */
-export function formatGpuHours(gpuSeconds: number): string {
-  const hours = gpuSeconds / 3600;
-  if (hours > 0 && hours < 0.01) return '< 0.01 GPU h';
-  return `${new Intl.NumberFormat(locale, { maximumFractionDigits: hours < 1 ? 2 : hours < 100 ? 1 : 0 }).format(hours)} GPU h`;
-}
+export const formatGpuHours = (gpuSeconds: number): string => `${gpuHoursText(gpuSeconds / 3600)} GPU h`;
 
 const money = new Intl.NumberFormat(locale, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 /** In the currency of the prices of pools, which has no name here. */

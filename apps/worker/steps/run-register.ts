@@ -57,10 +57,7 @@ export function modelCard({ model, models, run, source, inputs, metrics }: Model
     ...(models === undefined ? start(inputs.weights?.details ?? {}) : matching(inputs.matcher?.details ?? {})),
     '## Metrics',
     '',
-    ...markdownTable(
-      ['metric', 'value'],
-      Object.entries(metrics).map(([name, value]) => [name, shown(name, value)]),
-    ),
+    ...markdownTable(['metric', 'value'], metricRows(metrics)),
     '',
     ...gallery(inputs.evaluation?.details ?? {}),
     ...continentTable(inputs.evaluation?.details ?? {}),
@@ -191,8 +188,29 @@ function usage(details: Record<string, unknown>): string[] {
   ];
 }
 
-function shown(name: string, value: number): string {
-  return name.startsWith('mapAt') ? `${(value * 100).toFixed(2)} %` : String(Math.round(value * 1000) / 1000);
+const metricNames: Record<string, string> = {
+  mapAt100: 'mAP@100',
+  mapAt100Public: 'mAP@100, Public',
+  mapAt100Private: 'mAP@100, Private',
+  mapAt100Reference: 'mAP@100 by eval_cbir',
+  publicQueries: 'queries, Public',
+  privateQueries: 'queries, Private',
+  indexImages: 'images in the gallery',
+  trainedSteps: 'optimizer steps',
+  trainedEpochs: 'epochs',
+};
+
+/** Metrics by name with their values. The interval of mAP@100 is in its row. */
+function metricRows({ mapAt100Low, mapAt100High, ...metrics }: Record<string, number>): string[][] {
+  const percent = (share: number): string => (share * 100).toFixed(2);
+  return Object.entries(metrics).map(([name, value]) => {
+    const between =
+      name === 'mapAt100' && mapAt100Low !== undefined && mapAt100High !== undefined
+        ? ` (95 % interval: ${percent(mapAt100Low)} to ${percent(mapAt100High)})`
+        : '';
+    const text = name.startsWith('mapAt') ? `${percent(value)} %${between}` : String(Math.round(value * 1000) / 1000);
+    return [metricNames[name] ?? name, text];
+  });
 }
 
 /** One attempt at a registration: writes the model's card. The control plane creates the version and its row. */

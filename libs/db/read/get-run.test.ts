@@ -71,7 +71,7 @@ test('a run shows every step with its artifact, its shards, its scores and why i
       since: new Date(1_000).toISOString(),
     },
   });
-  expect(exporting?.waiting?.sentence).toBe('waiting for 512 (waiting) and extract_index (running)');
+  expect(exporting?.waiting?.sentence).toBe('waiting for 512 and extract_index (running)');
   expect(await getStep(prisma, { projectId: 'default', runId: run.id, name: '512' })).toEqual(second);
 });
 

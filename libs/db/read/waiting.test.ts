@@ -195,7 +195,7 @@ test('a blocked step names the steps that it waits for and their states', () => 
   ] as const;
   expect(waitingReasonOf({ ...ready, state: 'blocked', readyAt: null, needs }, null)).toEqual({
     code: 'dependencies',
-    sentence: 'waiting for 384 (running) and export (waiting)',
+    sentence: 'waiting for 384 (running) and export',
     since: since(1),
   });
 });

@@ -285,19 +285,19 @@ const lasting = (code: WaitingReason['code'], sentence: string, since: Date): Wa
 const later = (a: Date, b: Date): Date => (a > b ? a : b);
 
 /** A step's state in a sentence about the steps that others wait for. */
+const isWaiting = (state: StepState): state is 'blocked' | 'ready' => state === 'blocked' || state === 'ready';
+
 const stateWords = {
-  blocked: 'waiting',
-  ready: 'waiting',
   active: 'running',
   succeeded: 'succeeded',
   reused: 'reused',
   failed: 'failed',
   cancelled: 'cancelled',
-} as const satisfies Record<StepState, string>;
+} as const satisfies Record<Exclude<StepState, 'blocked' | 'ready'>, string>;
 
 function unmetNeeds(situation: StepSituation): string {
   const unmet = situation.needs.filter((need) => !isDoneStep(need.state));
   if (unmet.length === 0) return 'the controller';
-  const words = unmet.map((need) => `${need.name} (${stateWords[need.state]})`);
+  const words = unmet.map(({ name, state }) => (isWaiting(state) ? name : `${name} (${stateWords[state]})`));
   return words.length === 1 ? (words[0] ?? '') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
 }

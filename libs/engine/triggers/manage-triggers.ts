@@ -20,7 +20,7 @@ const maxTriggers = 1_000;
  */
 export async function addTrigger(ctx: EngineContext, request: TriggerRequest, actor: Actor): Promise<{ secret: string }> {
   refuseUselessFilter(request);
-  await checkSubmission(ctx, submitRequest.parse(request.run), actor.projectId);
+  await checkSubmission(ctx, submitRequest.parse(request.run), { projectId: actor.projectId, mayStartLater: true });
   const { projectId, name: owner } = actor;
   const { name, provider, run, filter, group: groupTemplate, onNewer } = request;
   const id = newId('trigger');

@@ -113,6 +113,22 @@ test.each(['off', 'before_merge', 'k_reciprocal'] as const)(
   },
 );
 
+test('one model without rerank is searched by float32 products first, with the same result to the bit', async () => {
+  const [model] = smallModels();
+  if (model === undefined) throw new Error('no model');
+  const off = settingsOf({ mode: 'off' });
+  // Only the weight 1 leaves the similarities as they are; the others are summed in float64.
+  const [plain, weighted] = [
+    { ...model, weight: 1 },
+    { ...model, weight: 2 },
+  ];
+  for (const topK of [5, 100]) {
+    const summed = await search([weighted], off, { topK });
+    const expected = { ...summed, scores: summed.scores.map((score) => score / 2) };
+    for (const seed of [1, 2]) expect(await search([plain], off, { topK, shuffle: shuffled(seed), blockRows: 7 })).toEqual(expected);
+  }
+});
+
 test('before_merge weighs what is added with the model, after_merge does not', async () => {
   const models = smallModels().slice(1);
   const off = oracleSimilarities(models, categories, settingsOf({ mode: 'off' }));

@@ -125,6 +125,7 @@ async function prepare(
 async function merge(prepared: readonly Prepared[], settings: RerankSettings, topK: number, means: SearchMeans): Promise<Neighbours> {
   const [first] = prepared;
   if (first === undefined) return { k: 0, rows: new Int32Array(), scores: new Float64Array() };
+  if (prepared.length === 1 && isPlain(first)) return nearest(first, topK, means);
   const { index, queries } = first.model;
   const queryCount = queries.rowOfPlace.length;
   const k = Math.min(topK, index.rowOfPlace.length);
@@ -140,6 +141,16 @@ async function merge(prepared: readonly Prepared[], settings: RerankSettings, to
     means.onProgress?.({ what: 'searching', done: Math.min(index.rows, row + blockRows), total: index.rows });
   }
   return neighboursOf(lists, k);
+}
+
+/** Whether the similarities to a model's vectors are the result themselves. */
+const isPlain = ({ model, votes, overlaps }: Prepared): boolean => model.weight === 1 && votes === null && overlaps === null;
+
+/** With nothing to add or raise, float32 products say which rows are worth the float64 ones: a fraction of the work, and the same result. */
+function nearest({ model: { index }, queries }: Prepared, topK: number, means: SearchMeans): Promise<Neighbours> {
+  const onProgress = ({ rows: done, total }: { rows: number; total: number }): void =>
+    means.onProgress?.({ what: 'searching', done, total });
+  return findNeighbours({ ...means, queries: { values: queries, dim: index.dim }, gallery: index, places: index.places, topK, onProgress });
 }
 
 async function addModel(sums: Float64Array, one: Prepared, places: Int32Array, settings: RerankSettings, means: SearchMeans) {
