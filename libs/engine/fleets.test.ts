@@ -1,7 +1,6 @@
 import { protocol } from '@cairn/contract';
-import { hintChannel, listen } from '@cairn/db';
 import { newId, sha256 } from '@cairn/runtime';
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { attemptGone } from './index.ts';
 import { ada, openEngineHarness } from './testing/engine-harness.ts';
@@ -91,15 +90,7 @@ describe('shards', () => {
     const runId = await atExtraction();
     const [worker = ''] = await harness.startAttempts(runId, 'extract_index');
     const { id: stepId } = await harness.step(runId, 'extract_index');
-    const hints: unknown[] = [];
-    const [over, connected] = [new AbortController(), Promise.withResolvers<void>()];
-    onTestFinished(() => over.abort());
-    listen({
-      ...{ url: harness.databaseUrl, channels: [hintChannel], onConnect: connected.resolve, onError: connected.reject },
-      onNotification: (_, payload) => void hints.push(JSON.parse(payload)),
-      signal: over.signal,
-    });
-    await connected.promise;
+    const hints = await harness.collectHints();
     const commit = { rows: 3, rejected: 0, files: [], idsSha256: null, seconds: { read: 0, decode: 0, infer: 0, write: 0 } };
     await expect(harness.engine.claimShard(worker, 2, { holding: [] })).rejects.toMatchObject({ code: 'superseded' });
     await expect(harness.engine.claimShard(newId('attempt'), 1, { holding: [] })).rejects.toMatchObject({ code: 'not_found' });

@@ -12,7 +12,7 @@ import {
   tagsFile,
   votesFile,
 } from '@cairn/contract';
-import { migrate, openDatabase } from '@cairn/db';
+import { hintChannel, listen, migrate, openDatabase } from '@cairn/db';
 import { createLogger, createSecretKeys, newId, sha256, sha256Json } from '@cairn/runtime';
 import { createDatabase } from '@cairn/testing';
 import {
@@ -204,6 +204,7 @@ export async function openEngineHarness() {
     for (let names = await ready(runId); names.length > 0; names = await ready(runId)) for (const name of names) await play(runId, name);
   }
 
+  const over = new AbortController();
   const submit = async (change: Partial<SubmitRequestInput> = {}) => (await engine.submitRun(request(change), ada, null)).runId;
   return {
     ctx,
@@ -217,6 +218,7 @@ export async function openEngineHarness() {
     },
     removed,
     databaseUrl: database.url,
+    collectHints: () => collectHints(database.url, over.signal),
     step,
     run,
     ready,
@@ -231,9 +233,23 @@ export async function openEngineHarness() {
     playAll,
     file,
     close: async () => {
+      over.abort();
       await close();
       await database.drop();
     },
   };
 }
 export type Harness = Awaited<ReturnType<typeof openEngineHarness>>;
+
+/** What watchers are told from now on. */
+async function collectHints(url: string, signal: AbortSignal): Promise<unknown[]> {
+  const hints: unknown[] = [];
+  const connected = Promise.withResolvers<void>();
+  listen({
+    ...{ url, channels: [hintChannel], onConnect: connected.resolve, onError: connected.reject },
+    onNotification: (_, payload) => void hints.push(JSON.parse(payload)),
+    signal,
+  });
+  await connected.promise;
+  return hints;
+}
