@@ -2,6 +2,7 @@ import { constants, createReadStream } from 'node:fs';
 import { type FileHandle, open, readlink, realpath, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CairnError, isDatasetUrl } from '@cairn/contract';
+import { readSize } from '@cairn/runtime';
 import type { SourceLimits } from '@cairn/storage';
 import { createSources, type Remote } from './sources/create-sources.ts';
 import { fetchFile } from './sources/fetch-file.ts';
@@ -133,7 +134,8 @@ function notAllowed(path: string, allowed: readonly string[]): CairnError {
 /** The bytes of a file, one MiB at a time. Throws the signal's reason when it fires. */
 export async function* fileChunks(path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
   signal?.throwIfAborted();
-  const stream = createReadStream(path, { highWaterMark: chunkBytes, ...(signal ? { signal } : {}) });
+  const { size } = await stat(path);
+  const stream = createReadStream(path, { highWaterMark: readSize(size), ...(signal ? { signal } : {}) });
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) yield chunk;
   } catch (error) {
@@ -143,8 +145,6 @@ export async function* fileChunks(path: string, signal?: AbortSignal): AsyncGene
     stream.destroy();
   }
 }
-
-const chunkBytes = 1 << 20;
 
 /**
  * Passes the bytes of a file to `use`, up to one MiB at a time, and returns their number. The buffer is reused, to avoid garbage
@@ -162,7 +162,8 @@ export async function eachChunk(path: string, use: (chunk: Buffer) => void, sign
 
 /** {@link eachChunk} of an open file, from its start; awaits `use`. */
 export async function eachChunkOf(file: FileHandle, use: (chunk: Buffer) => Promise<void> | void, signal?: AbortSignal): Promise<number> {
-  const buffer = Buffer.allocUnsafeSlow(chunkBytes);
+  const { size } = await file.stat();
+  const buffer = Buffer.allocUnsafeSlow(readSize(size));
   let bytes = 0;
   for (;;) {
     const { bytesRead } = await file.read(buffer, 0, buffer.length, bytes);

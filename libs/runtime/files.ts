@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { CairnError } from '@cairn/contract';
@@ -103,9 +103,16 @@ export function sha256Json(value: unknown): string {
   return sha256(canonicalJson(value));
 }
 
+/**
+ * How many bytes of a file of this size to read at a time: 1 MiB, or all of a smaller file. Large buffers for small files make the garbage
+ * collector run again and again, which takes longer than reading them.
+ */
+export const readSize = (bytes: number): number => Math.min(1 << 20, Math.max(1 << 14, bytes));
+
 /** sha256 of the file's content, streamed. Rejects with the error of the file system, or the signal's reason. */
 export async function sha256File(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal === undefined ? {} : { signal });
+  const { size } = await stat(path);
+  await pipeline(createReadStream(path, { highWaterMark: readSize(size) }), hash, signal === undefined ? {} : { signal });
   return hash.digest('hex');
 }

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import { CairnError } from '@cairn/contract';
-import { inParallel } from '@cairn/runtime';
+import { inParallel, readSize } from '@cairn/runtime';
 import { type GetOptions, type ListedObject, type ObjectStore, objectKey, objectPrefix } from './object-store.ts';
 import {
   codeOf,
@@ -43,13 +43,14 @@ export function openFileStore(root: string): ObjectStore {
     const path = pathOf(key);
     return guarded({ act: 'Reading', key, signal }, async () => {
       const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-      const isFile = (await handle.stat()).isFile();
+      const stats = await handle.stat();
+      const isFile = stats.isFile();
       const isEmpty = range?.end !== undefined && range.end <= range.start;
       if (!isFile || isEmpty) await handle.close();
       if (!isFile) throw new CairnError('not_found', `There is no object ${key} in ${root}.`, { details: { key, path: root } });
       if (isEmpty) return Readable.from([]);
       const end = range?.end === undefined ? {} : { end: range.end - 1 };
-      const stream = handle.createReadStream({ start: range?.start ?? 0, ...end, highWaterMark: 1 << 20 });
+      const stream = handle.createReadStream({ start: range?.start ?? 0, ...end, highWaterMark: readSize(stats.size) });
       return signal === undefined ? stream : endedBy(signal, stream);
     });
   }

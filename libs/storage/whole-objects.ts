@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, rename, rm, stat, statfs } from 'node:fs/
 import { dirname, join } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
 import { CairnError } from '@cairn/contract';
+import { readSize } from '@cairn/runtime';
 import type { ObjectSource, ObjectStore } from './object-store.ts';
 
 /** A name for a file or folder that is not yet, or no longer, an object. */
@@ -30,7 +31,7 @@ export function endedBy(signal: AbortSignal, stream: Readable): Readable {
 async function readLocal(file: string, key: string): Promise<Readable> {
   try {
     const handle = await open(file);
-    return handle.createReadStream({ highWaterMark: 1 << 20 });
+    return handle.createReadStream({ highWaterMark: readSize((await handle.stat()).size) });
   } catch (cause) {
     throw new CairnError('not_found', `The file ${file}, to be stored as ${key}, cannot be read.`, { cause, details: { file, key } });
   }
