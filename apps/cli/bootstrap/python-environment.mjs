@@ -10,7 +10,8 @@ import { freeBytes, runLogged, startProgress } from './run-logged.mjs';
 
 const limitMs = 60 * 60_000;
 const marker = 'cairn-complete.json';
-const requirements = ['docker/trainer/requirements.txt', 'docker/trainer/requirements-dev.txt'];
+const constraints = 'docker/trainer/constraints.txt';
+const requirements = ['docker/trainer/requirements.txt', 'docker/trainer/requirements-dev.txt', constraints];
 /** What an install needs at least: the CPU build of torch and the rest. With CUDA, which the default index has, it is 6 GB. */
 const minFreeBytes = 1024 ** 3;
 
@@ -122,7 +123,7 @@ async function fill(folder, interpreter, { root, env, signal, update }) {
   if (!interpreter.ensurepip) await run('pip', interpreter.path, ['-I', '-u', '-m', 'pip', '--python', python, 'install', 'pip']);
   const options = ['--no-input', '--progress-bar', 'off', '--disable-pip-version-check'];
   const list = join(root, 'docker/trainer/requirements-dev.txt');
-  await run('the Python packages', python, ['-I', '-u', '-m', 'pip', 'install', ...options, '-r', list]);
+  await run('the Python packages', python, ['-I', '-u', '-m', 'pip', 'install', ...options, '-c', join(root, constraints), '-r', list]);
   update('importing torch');
   await run('a torch that can be imported', python, ['-I', '-c', 'import torch; print(torch.__version__)']);
   await rm(temporary, { recursive: true, force: true });
@@ -130,7 +131,7 @@ async function fill(folder, interpreter, { root, env, signal, update }) {
 }
 
 /**
- * Identifies an environment: the bytes of both requirement files (one includes the other) and the platform, for a home
+ * Identifies an environment: the bytes of the requirement files (one includes the other), their constraints, and the platform, for a home
  * folder that several machines share.
  * @param {string} root
  */

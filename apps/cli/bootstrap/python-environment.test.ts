@@ -1,6 +1,7 @@
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { chooseInterpreter, describePipLine, environmentKey, readyPython } from './python-environment.mjs';
 
@@ -12,6 +13,7 @@ beforeEach(async () => {
   await mkdir(join(root, 'docker', 'trainer'), { recursive: true });
   await writeFile(join(root, 'docker/trainer/requirements.txt'), 'torch==1\n');
   await writeFile(join(root, 'docker/trainer/requirements-dev.txt'), '-r requirements.txt\npytest==1\n');
+  await writeFile(join(root, 'docker/trainer/constraints.txt'), 'sympy==1\n');
 });
 afterEach(() => rm(root, { recursive: true }));
 
@@ -42,10 +44,23 @@ describe('the Python environment', () => {
     expect(await readyPython(root, env)).toBeNull();
   });
 
-  test('is a different one when either requirements file changes', async () => {
+  test.each(['requirements.txt', 'requirements-dev.txt', 'constraints.txt'])('is a different one when %s changes', async (file) => {
     await makeEnvironment();
-    await writeFile(join(root, 'docker/trainer/requirements.txt'), 'torch==2\n');
+    await writeFile(join(root, 'docker/trainer', file), 'torch==2\n');
     expect(await readyPython(root, env)).toBeNull();
+  });
+
+  test('is constrained to the versions that are required, on every supported Python', async () => {
+    const trainer = fileURLToPath(new URL('../../../docker/trainer', import.meta.url));
+    const pinsOf = async (file: string) =>
+      (await readFile(join(trainer, file), 'utf8')).split('\n').flatMap((line) => {
+        const [, name = '', version] = /^([\w.-]+)==([^\s;]+)/.exec(line) ?? [];
+        return version === undefined ? [] : [`${name.toLowerCase().replaceAll('_', '-')}==${version}`];
+      });
+    const required = [...(await pinsOf('requirements.txt')), ...(await pinsOf('requirements-dev.txt'))];
+    expect(required.length).toBeGreaterThan(10);
+    // Made again as the head of constraints.txt says.
+    expect(await pinsOf('constraints.txt')).toEqual(expect.arrayContaining(required));
   });
 
   test("is the user's own when CAIRN_PYTHON names it", async () => {
