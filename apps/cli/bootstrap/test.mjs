@@ -1,4 +1,4 @@
-// `npm test`: vitest, then pytest over the trainer in parallel with a sample of the fault test, then one line with all counts. Arguments
+// `npm test`: vitest, then pytest over the trainer, and next to them a sample of the fault test; then one line with all counts. Arguments
 // go to vitest as filters, and those below docker/ to pytest; with filters only the runners that got one run. `--slow` runs only the
 // tests of *.slow.test.ts and those that pytest marks as slow. CAIRN_TEST_UNTIL (seconds since 1970) ends it in time: tests that did
 // not run are listed, and fail.
@@ -29,12 +29,15 @@ const times = [];
 let faultsOutput = '';
 try {
   const all = filters.length === 0;
-  if (all || vitestFilters.length > 0) counts.push(await timed('vitest', runVitest));
-  const parallel = [];
-  // Both wait more than they compute: one for torch to load, the other for programs to come back.
-  if (all || pythonFilters.length > 0) parallel.push(timed('pytest', runPytest));
-  if (all && !slow) parallel.push(timed('faults, next to pytest', runFaults));
-  counts.push(...(await Promise.all(parallel)));
+  const oneByOne = async () => {
+    if (all || vitestFilters.length > 0) counts.push(await timed('vitest', runVitest));
+    if (all || pythonFilters.length > 0) counts.push(await timed('pytest', runPytest));
+  };
+  // It waits more than it computes, for programs to come back: next to the others it takes hardly any time of its own.
+  const faults = async () => {
+    if (all && !slow) counts.push(await timed('faults, next to them', runFaults));
+  };
+  await Promise.all([oneByOne(), faults()]);
   if (faultsOutput !== '') console.log(`\n${faultsOutput.trimEnd()}`);
 } finally {
   await rm(folder, { recursive: true, force: true });
@@ -89,7 +92,7 @@ async function runVitest() {
 async function runPytest() {
   const file = join(folder, 'pytest.xml');
   const paths = pythonFilters.length > 0 ? pythonFilters : ['docker/trainer'];
-  // Two processes: the fault runs in parallel with them end first. A file's tests stay together, since they share what they trained.
+  // A file's tests stay together, since they share what they trained.
   const options = [
     '-q',
     '-n',
@@ -108,7 +111,7 @@ async function runPytest() {
   return withExitCode(text === null ? { passed: 0, failed: 0, skipped: 0 } : countJunit(text), exitCode);
 }
 
-/** Five (program, transition) pairs in one run. Its output is shown at its end, since pytest prints in the meantime. */
+/** Five (program, transition) pairs in one run. Its output is shown at its end, since the others print in the meantime. */
 async function runFaults() {
   const program = join('apps', 'cli', 'testing', 'faults', 'main.ts');
   const sample = ['--postgres', '0', '--redis', '5', '--scenarios', 'none', '--each-other'];
