@@ -1,20 +1,27 @@
+import { execFile } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import {
   type AttemptSpec,
   type AttemptSpecOf,
+  checkpointDetails,
   type FinishRequest,
   type ImageSource,
   type InputArtifact,
   listsDetails,
+  modelDetails,
   stepSettings,
 } from '@cairn/contract';
 import { inspectDataset } from '@cairn/dataset';
 import { makeMiniDataset } from '@cairn/mini-dataset';
 import { fewImages } from '@cairn/mini-dataset/testing';
+import { openParquet, readFeatures } from '@cairn/retrieval';
 import { newId, processesByAttempt } from '@cairn/runtime';
 import { trainerPython } from '@cairn/testing';
 import { expect, test, vi } from 'vitest';
+import { z } from 'zod';
 import { runExtract } from './extract/run-extract.ts';
 import { runEvaluate } from './steps/run-evaluate.ts';
 import { runPrepare } from './steps/run-prepare.ts';
@@ -27,8 +34,8 @@ import { runTrain } from './train/run-train.ts';
 vi.setConfig({ testTimeout: 240_000 });
 
 const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 120_000, interval: 20 });
-const model = { backbone: 'resnet18', embeddingDim: 8 };
-const stage = { from: 'init', list: 'clean', imageSize: 32, learningRate: 0.01, batch: 3, ranks: 2, threadsPerRank: 1, model };
+const network = { backbone: 'resnet18', embeddingDim: 8 };
+const stage = { from: 'init', list: 'clean', imageSize: 32, learningRate: 0.01, batch: 3, ranks: 2, threadsPerRank: 1, model: network };
 
 /** A collection of 12 training, 8 index and a few query images of three landmarks, made in `folder`. */
 async function miniSource(folder: string): Promise<ImageSource> {
@@ -67,11 +74,47 @@ async function openPipeline() {
   const { files: registered } = await inspectDataset(source, { roots: null });
   const prepare = next('prepare', 'prepare', { settings, registered });
   const lists = resultOf(await runPrepare(prepare), 'lists', prepare.spec);
-  return { ...attempt, next, lists };
+  return { ...attempt, next, lists, source };
+}
+type Pipeline = Awaited<ReturnType<typeof openPipeline>>;
+type Sets = Record<'query' | 'index', InputArtifact>;
+
+/** The feature set of a list, and the same by PyTorch in fp32 from the same files, decoded by the trainer: vectors by image. */
+async function comparedFeatures({ store, folder, source }: Pipeline, model: InputArtifact, lists: InputArtifact, sets: Sets) {
+  const local = (name: string) => join(folder, 'compared', name);
+  const paths: string[] = [];
+  for (const list of Object.keys(sets)) {
+    const name = `lists/${list}.parquet`;
+    paths.push(await store.download(`${lists.prefix}${name}`, local(name), {}).then(() => local(name)));
+  }
+  await store.download(`${model.prefix}weights.pt`, local('weights.pt'), {});
+  const { imageSize, preprocessing } = modelDetails.parse(model.details);
+  const program = fileURLToPath(new URL('testing/pytorch_features.py', import.meta.url));
+  const trainer = fileURLToPath(new URL('../../docker/trainer', import.meta.url));
+  const settings = [trainer, JSON.stringify(network), local('weights.pt'), String(imageSize), preprocessing, source.root];
+  const { stdout } = await promisify(execFile)(trainerPython(), ['-I', program, ...settings, ...paths], { maxBuffer: 2 ** 28 });
+  const expected = z.array(z.record(z.string(), z.array(z.number()))).parse(JSON.parse(stdout));
+  const parquet = await openParquet();
+  const compared = await Promise.all(
+    Object.values(sets).map(async (set, at) => {
+      const dir = local(`set-${at}`);
+      for (const { name } of set.files) await store.download(`${set.prefix}${name}`, join(dir, name), {});
+      const features = await readFeatures(dir, parquet);
+      const values = await features.read(0, features.ids.length);
+      const found = [...features.ids].map((id, row) => [id, [...values.subarray(row * features.dim, (row + 1) * features.dim)]] as const);
+      return { found: new Map(found), expected: new Map(Object.entries(expected[at] ?? {})) };
+    }),
+  );
+  await parquet.close();
+  return compared;
 }
 
-test('real images become lists, a trained network, a model, features, neighbours and a score', async () => {
-  const { plane, reporter, next, lists } = await openPipeline();
+const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, at) => sum + value * (b[at] ?? Number.NaN), 0);
+const cosine = (a: readonly number[], b: readonly number[]): number => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+
+test('real images become lists, a trained network, a model, features as by PyTorch, neighbours and a score', async () => {
+  const pipeline = await openPipeline();
+  const { plane, reporter, next, lists } = pipeline;
   const counts = listsDetails.parse(lists.details).lists;
   expect(counts).toMatchObject({ clean: { distinct: 12, classes: 3 }, index: { distinct: 8 } });
   expect(lists.files.map((file) => file.name)).toContain('lists/ground_truth.parquet');
@@ -90,10 +133,10 @@ test('real images become lists, a trained network, a model, features, neighbours
 
   const exporting = next('export', 'export', {
     inputs: { lists, checkpoint },
-    settings: stepSettings.export.parse({ imageSize: 32, model, checkImages: 4, precision: 'fp16' }),
+    settings: stepSettings.export.parse({ imageSize: 32, model: network, checkImages: 4 }),
   });
   const exported = resultOf(await runExport(exporting), 'model', exporting.spec);
-  expect(exported.details).toMatchObject({ imageSize: 32, preprocessing: 'cairn', precision: 'fp16', embeddingDim: 8 });
+  expect(exported.details).toMatchObject({ imageSize: 32, preprocessing: 'cairn', precision: 'fp32', embeddingDim: 8 });
 
   async function extract(list: 'query' | 'index'): Promise<InputArtifact> {
     const count = counts[list]?.distinct ?? 0;
@@ -108,10 +151,22 @@ test('real images become lists, a trained network, a model, features, neighbours
   const query = await extract('query');
   const index = await extract('index');
 
+  for (const { found, expected } of await comparedFeatures(pipeline, exported, lists, { query, index })) {
+    expect([...found.keys()].toSorted()).toEqual([...expected.keys()].toSorted());
+    const cosines = [...found].map(([id, vector]) => cosine(vector, expected.get(id) ?? [])).toSorted((a, b) => a - b);
+    // Pixels of the other preprocessing have 0.999 here.
+    expect(cosines[0]).toBeGreaterThan(0.99999);
+  }
+
   const search = next('search', 'search', { inputs: { query, index } });
   const neighbours = resultOf(await runSearch(search), 'neighbours', search.spec);
   const evaluated = await runEvaluate(next('evaluate', 'evaluate', { inputs: { lists, neighbours, index } }));
-  expect(evaluated).toMatchObject({ outcome: 'succeeded', details: { mapAt100: { kaggle: { all: expect.any(Number) } } } });
+  // As the stage has scored its network, by PyTorch.
+  const { mapAt100End } = checkpointDetails.parse(checkpoint.details);
+  expect(evaluated).toMatchObject({
+    outcome: 'succeeded',
+    details: { mapAt100: { kaggle: { all: expect.closeTo(mapAt100End ?? -1, 2) } } },
+  });
   await reporter.end();
   expect(plane.items('metrics').map((item) => item.name)).toEqual(expect.arrayContaining(['loss', 'images_per_second']));
 });
