@@ -18,7 +18,6 @@ import {
 import { type FoundEvaluation, findBaselineEvaluations, type Transaction, versionNamed } from '@cairn/db';
 import { baselineRecipe, type GateFacts, judgeGate } from '@cairn/domain';
 import type { NamedScores } from '@cairn/retrieval/scores';
-import { z } from 'zod';
 import type { ReadQueryScores } from './query-scores.ts';
 import { differingConditions, searchConditions } from './search-conditions.ts';
 
@@ -211,7 +210,7 @@ async function withoutVainOffer(prisma: Transaction, { projectId, found: { view 
     prisma.model.findUnique({ where: { projectId_name_version: { projectId, name, version } }, select: { artifacts: true } }),
   ]);
   const known = recipeSchema.safeParse(run?.recipe).data;
-  const isOneModel = row !== null && z.record(z.string(), z.unknown()).parse(row.artifacts).model !== undefined;
+  const isOneModel = typeof row?.artifacts === 'object' && row.artifacts !== null && Object.hasOwn(row.artifacts, 'model');
   if (known === undefined || (isOneModel && baselineRecipe(known, view.step, `${name}@${version}`) !== null)) return error;
   const remedy = `Name a baseline that was evaluated on the same data, in the same way: \`cairn models ${name}\` lists the versions.`;
   return new CairnError('not_comparable', error.message, { cause: error, details: { remedy } });

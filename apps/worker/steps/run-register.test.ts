@@ -103,7 +103,7 @@ test('a source, a licence or a path cannot forge a part of the card', () => {
     metrics: { mapAt100: 0.5 },
   });
   expect(card.match(/^#+ .*$/gm)).toEqual(['# m', '## Metrics', '## Use', '## Data', '## Lineage', '## Files']);
-  expect(card.match(/^\| mapAt100 .*$/gm)).toEqual(['| mapAt100 | 50.00 % |']);
+  expect(card.match(/^\| mAP@100 .*$/gm)).toEqual(['| mAP@100 | 50.00 % |']);
   expect(card.replace(/(`+).*?[^`]\1(?!`)/g, '')).not.toContain('<img');
 });
 

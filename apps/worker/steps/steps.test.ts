@@ -105,7 +105,7 @@ test('search, evaluation and registration each work on the artifacts of the prev
   });
   const card = (await store.getBytes(`${register.stagingPrefix}card.md`)).toString();
   expect(card).toContain('# landmarks');
-  expect(card).toContain('| mapAt100Public | 100.00 % |');
+  expect(card).toContain('| mAP@100, Public | 100.00 % |');
   expect(card).toContain(index.digest);
   expect(card).toContain(`Measured on a gallery of 3 images. SHA-256 of their sorted ids, one a line: \`${sha256('a\nb\nc\n')}\`.`);
   expect(card).toContain('uint8 [N, 64, 64, 3]');

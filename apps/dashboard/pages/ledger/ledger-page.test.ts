@@ -28,7 +28,7 @@ test(
     await row.waitFor();
     expect(await row.getByRole('cell').allTextContents()).toEqual(expect.arrayContaining(['2 GPU h', '1 GPU h']));
     await page.getByText('gpu 1 GPU h').waitFor();
-    await page.getByRole('region', { name: 'Budgets' }).getByText('2.0 of 1 GPU-hours of this month are used').waitFor();
+    await page.getByRole('region', { name: 'Budgets' }).getByText('2 of 1 GPU-hours of this month are used').waitFor();
     expect(await accessibilityFaults(page)).toEqual([]);
     await row.getByRole('link', { name: 'ada' }).click();
     await page.getByRole('row', { name: /^spender / }).waitFor();
