@@ -177,4 +177,4 @@ test('leaving the loop and aborting the signal both close the connection', async
   await waitUntil(() => closed === 2);
 });
 
-const waitUntil = (condition: () => boolean) => expect.poll(condition, { interval: 5, timeout: 3000 }).toBe(true);
+const waitUntil = (condition: () => boolean) => expect.poll(condition, { interval: 5, timeout: 45_000 }).toBe(true);

@@ -99,7 +99,7 @@ describe('shards', () => {
     await claim(worker);
     await harness.engine.commitShard(worker, 1, 0, commit);
     const hint = { topic: `run:${runId}`, runId, stepId, what: 'shards' };
-    await expect.poll(() => hints, { timeout: 10_000 }).toEqual([hint, hint]);
+    await expect.poll(() => hints, { timeout: 45_000 }).toEqual([hint, hint]);
   });
 
   test('fail the step when too many images are unreadable', async () => {

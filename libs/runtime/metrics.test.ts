@@ -58,7 +58,7 @@ test('the longest block is reported until a whole window has passed without it',
   // However long these turns take on a busy machine, they are within a window.
   expect(watch.blockedMs()).toBeGreaterThan(140);
   expect(watch.busyMs()).toBeGreaterThan(140);
-  await expect.poll(() => forgetful.busyMs(), { timeout: 10_000, interval: 50 }).toBeLessThan(140);
+  await expect.poll(() => forgetful.busyMs(), { timeout: 45_000, interval: 50 }).toBeLessThan(140);
   expect(watch.busyMs()).toBeGreaterThan(140);
 });
 

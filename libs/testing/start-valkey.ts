@@ -45,7 +45,7 @@ export async function startValkey(options: ValkeyOptions = {}): Promise<TestValk
     args: serverArguments(port, folder, options),
     logFile,
     probe: () => ping(port),
-    startLimitMs: options.startLimitMs ?? 15_000,
+    startLimitMs: options.startLimitMs ?? 60_000,
   });
   const start = async (): Promise<void> => {
     await mkdir(folder, { recursive: true });

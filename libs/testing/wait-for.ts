@@ -15,7 +15,7 @@ export type WaitOptions = {
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
-  { timeoutMs = 15_000, intervalMs = 20, message = 'the condition', signal }: WaitOptions = {},
+  { timeoutMs = 45_000, intervalMs = 20, message = 'the condition', signal }: WaitOptions = {},
 ): Promise<Exclude<T, false | null | undefined | 0 | ''>> {
   const end = performance.now() + timeoutMs;
   for (;;) {

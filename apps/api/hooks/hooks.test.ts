@@ -78,7 +78,7 @@ describe('a delivery', () => {
     await deliverSigned(trigger, push(), { event: 'push' });
     const held = await deliverSigned(trigger, pull(true), { event: 'pull_request' });
     // No run changes, but what needs a person does; an ignored delivery changes nothing.
-    await expect.poll(() => hints, { timeout: 10_000 }).toEqual([{ topic: 'runs', what: 'run' }]);
+    await expect.poll(() => hints, { timeout: 45_000 }).toEqual([{ topic: 'runs', what: 'run' }]);
     expect(held).toMatchObject({ status: 202, outcome: 'held', runId: null });
     const waiting = async () =>
       (await call('viewer', 'GET', '/v1/attention')).json.items.filter((item: { id: string }) => item.id === held.json.delivery);

@@ -298,7 +298,7 @@ test('calls whose connection to PostgreSQL breaks get `unavailable`, never `inte
     const before = succeeded();
     await own.$queryRaw`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`;
     // The connections are cut again once the callers have recovered.
-    await expect.poll(() => succeeded().every((count, index) => count > (before[index] ?? 0)), { timeout: 10_000, interval: 5 }).toBe(true);
+    await expect.poll(() => succeeded().every((count, index) => count > (before[index] ?? 0)), { timeout: 45_000, interval: 5 }).toBe(true);
   }
   isOver = true;
   await Promise.all(callers);

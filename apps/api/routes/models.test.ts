@@ -56,7 +56,7 @@ test('an expected version protects against a change in between, also by a caller
       const both = [1, 2].map((version) => set('candidate', version, { ifVersion: null }));
       const waiting = () =>
         prisma.$queryRaw`select count(*)::int as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-      await expect.poll(waiting, { timeout: 10_000 }).toEqual([{ n: 2 }]);
+      await expect.poll(waiting, { timeout: 45_000 }).toEqual([{ n: 2 }]);
       // Not the promises themselves: a transaction would wait for them.
       return { both };
     },

@@ -175,7 +175,7 @@ test('what waits for a long time, is silent or has no controller needs attention
     attentionView.parse(await get('/v1/attention')).items.filter(({ run }) => run !== null && [id, other].includes(run.id));
   expect((await attention()).map(({ kind }) => kind)).toEqual(['sick-attempt']);
   await prisma.step.updateMany({ where: { runId: other, name: 'first' }, data: { readyAt: new Date(Date.now() - 3_600_000) } });
-  await expect.poll(attention, { timeout: 5_000 }).toMatchObject([
+  await expect.poll(attention, { timeout: 45_000 }).toMatchObject([
     {
       kind: 'waiting-step',
       step: 'first',
@@ -188,7 +188,7 @@ test('what waits for a long time, is silent or has no controller needs attention
     },
   ]);
   await prisma.$executeRaw`update leadership set expires_at = now() - interval '1 second'`;
-  await expect.poll(async () => (await get('/v1/attention')).items[0].kind, { timeout: 5_000 }).toBe('no-leader');
+  await expect.poll(async () => (await get('/v1/attention')).items[0].kind, { timeout: 45_000 }).toBe('no-leader');
   await prisma.$executeRaw`update leadership set expires_at = now() + interval '1 hour'`;
 });
 

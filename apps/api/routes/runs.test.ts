@@ -185,7 +185,7 @@ test('steps say why they wait, and keep the reason up to date', async () => {
   const [busy, other] = [await submit({ name: 'busy' }), await submit({ name: 'other' })];
   // Polled until it matches: on a slow machine an expensive view is cached for a moment.
   const waiting = (runId: string, name: string) =>
-    expect.poll(async () => (await call('viewer', 'GET', `/v1/runs/${runId}/steps/${name}`)).json.waiting, { timeout: 5_000 });
+    expect.poll(async () => (await call('viewer', 'GET', `/v1/runs/${runId}/steps/${name}`)).json.waiting, { timeout: 45_000 });
   await waiting(other.id, 'second').toMatchObject({ code: 'dependencies', sentence: 'waiting for prepare and first' });
   await harness.play(busy.id, 'prepare');
   await harness.play(other.id, 'prepare');

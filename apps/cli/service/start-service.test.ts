@@ -47,7 +47,7 @@ afterAll(async () => {
 test('the service answers, has a leader and its pool, and is found by clients of its home', async () => {
   // The leader records its pools soon after its election.
   const local = expect.objectContaining({ name: 'local', slots: 2 });
-  await expect.poll(async () => (await client().getFleet()).pools, { timeout: 15_000 }).toContainEqual(local);
+  await expect.poll(async () => (await client().getFleet()).pools, { timeout: 45_000 }).toContainEqual(local);
   expect((await client().getFleet()).leader).not.toBeNull();
   expect(await findConnection({}, { home })).toEqual({ url: service.url, token: service.token, home });
   expect((await client().listRecipes()).items.map(({ name }) => name)).toEqual(expect.arrayContaining(['mini', 'tiny']));
@@ -73,7 +73,7 @@ test('a killed program and a killed database are restarted, and it is reported',
   const before = api?.pid() ?? 0;
   process.kill(service.postgres.pid(), 'SIGKILL');
   process.kill(before, 'SIGKILL');
-  await expect.poll(() => [before, undefined, null].includes(api?.pid()), { timeout: 30_000 }).toBe(false);
+  await expect.poll(() => [before, undefined, null].includes(api?.pid()), { timeout: 45_000 }).toBe(false);
   const list = () =>
     client()
       .listRuns()

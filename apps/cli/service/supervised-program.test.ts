@@ -32,25 +32,25 @@ const keep = async (code: string): Promise<SupervisedProgram> => {
   program = supervise(await specOf(code), (line) => messages.push(line));
   return program;
 };
-const until = (condition: () => unknown) => expect.poll(condition, { interval: 10, timeout: 10_000 }).toBeTruthy();
+const until = (condition: () => unknown) => expect.poll(condition, { interval: 10, timeout: 45_000 }).toBeTruthy();
 
 test('a program gets only its own arguments and environment, and its output goes to its log', async () => {
   await keep("console.log(process.argv[2], process.env.NAME, process.env.HOME); console.error('to stderr'); setInterval(() => {}, 1000);");
-  await expect.poll(logText, { timeout: 10_000 }).toBe('argument value undefined\nto stderr\n');
+  await expect.poll(logText, { timeout: 45_000 }).toBe('argument value undefined\nto stderr\n');
 });
 
 test('a program that ends is started again, and the message says where its log is', async () => {
   const supervised = await keep("import { writeFileSync } from 'node:fs'; writeFileSync(1, 'up\\n'); setInterval(() => {}, 1000);");
   supervised.started();
-  await expect.poll(logText, { timeout: 10_000 }).toBe('up\n');
+  await expect.poll(logText, { timeout: 45_000 }).toBe('up\n');
   process.kill(supervised.pid() ?? 0, 'SIGKILL');
-  await expect.poll(logText, { timeout: 10_000 }).toBe('up\nup\n');
+  await expect.poll(logText, { timeout: 45_000 }).toBe('up\nup\n');
   expect(messages).toEqual([`x was killed by SIGKILL; starting it again (log: ${join(folder, 'x.log')})`]);
 });
 
 test('stopping sends SIGTERM first, then kills, and starts nothing again', async () => {
   const supervised = await keep("process.on('SIGTERM', () => { console.log('asked'); }); console.log('up'); setInterval(() => {}, 1000);");
-  await expect.poll(logText, { timeout: 10_000 }).toBe('up\n');
+  await expect.poll(logText, { timeout: 45_000 }).toBe('up\n');
   const pid = supervised.pid() ?? 0;
   await supervised.stop(100);
   expect(await logText()).toBe('up\nasked\n');
@@ -100,7 +100,7 @@ test('a program that runs to its end reports its failure with the log', async ()
   const interrupt = new AbortController();
   const running = runToEnd(await specOf("console.log('migrating'); setInterval(() => {}, 1000)"), interrupt.signal);
   const ended = expect(running).rejects.toThrow('Ctrl-C');
-  await expect.poll(logText, { timeout: 10_000 }).toContain('migrating');
+  await expect.poll(logText, { timeout: 45_000 }).toContain('migrating');
   interrupt.abort(new Error('Ctrl-C'));
   await ended;
 });
@@ -144,7 +144,7 @@ async function startAgent(name: string, state: string, code: string): Promise<Ch
     stdio: 'ignore',
   });
   children.push(child);
-  await expect.poll(() => existsSync(join(workDir, 'up')), { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => existsSync(join(workDir, 'up')), { timeout: 45_000 }).toBe(true);
   return child;
 }
 const endOf = async (child: ChildProcess): Promise<unknown> => {

@@ -34,7 +34,7 @@ const hint = (): void => {
   for (const stream of streams) stream.write(`event: hint\ndata: {"topic":"run:${runId}","what":"progress"}\n\n`);
 };
 const fetches = (): number => api.requests.filter(({ path }) => path === `/v1/runs/${runId}`).length;
-const until = (condition: () => boolean) => expect.poll(condition, { interval: 5, timeout: 5000 }).toBe(true);
+const until = (condition: () => boolean) => expect.poll(condition, { interval: 5, timeout: 45_000 }).toBe(true);
 
 beforeEach(async () => {
   api = await startStubApi();

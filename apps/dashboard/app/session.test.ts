@@ -7,7 +7,7 @@ const dashboard = await openDashboard();
 const { harness, client, openPage, server, adminToken } = dashboard;
 
 /** On a machine that is busy with other tests. */
-const limitMs = 90_000;
+const limitMs = 240_000;
 const unauthenticated = [/status of 401/];
 
 async function openAs(role: 'viewer' | 'submitter', path: string, expected: readonly RegExp[] = []) {

@@ -19,7 +19,7 @@ const startLimitMs = 60_000;
 /** The first test of a machine without a Chromium installs one. */
 const installLimitMs = 6 * 60_000;
 /** How long a page may take to show what a test waits for, on a busy machine. */
-const pageLimitMs = 15_000;
+const pageLimitMs = 45_000;
 
 export type PageOptions = {
   /** The token to sign in with; null opens the page without a session. */

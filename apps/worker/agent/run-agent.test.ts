@@ -9,7 +9,7 @@ import { artifactOf, specOf } from '../testing/specs.ts';
 
 vi.setConfig({ testTimeout: 30_000 });
 
-const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 15 });
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 45_000, interval: 15 });
 
 const listFiles = { 'lists/clean.parquet': Buffer.from('clean rows') };
 const lists = artifactOf('lists', 'lists/art_1/', listFiles, { lists: { clean: { rows: 12, distinct: 12, classes: 5 } } });

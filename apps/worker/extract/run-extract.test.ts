@@ -17,7 +17,7 @@ vi.setConfig({ testTimeout: 40_000 });
 /** A network of one matrix product: 8 x 8 images, 4 values, made by libs/retrieval/onnx/make_graphs.py with `{"dim": 4}`. */
 const modelBytes = readFileSync(join(import.meta.dirname, '../testing/features.onnx'));
 
-const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 10 });
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 45_000, interval: 10 });
 
 type Options = { images?: number; shards?: number; broken?: number[] };
 

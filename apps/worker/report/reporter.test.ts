@@ -48,7 +48,7 @@ async function open(options: Partial<ReporterOptions> = {}) {
   return { plane, reporter, workDir, replies, refusals, troubles, failures: () => failures };
 }
 
-const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 10_000, interval: 15 });
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 45_000, interval: 15 });
 const note = (message: string) => ({ type: 'note', level: 'info', message }) as const;
 
 test('everything reported arrives once and in order', async () => {

@@ -15,7 +15,7 @@ import { runTask } from './run-task.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 30_000, interval: 20 });
+const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 45_000, interval: 20 });
 const serverKey = 'a key of the server that is long enough';
 const log = createLogger({ name: 'test', level: 'silent' });
 

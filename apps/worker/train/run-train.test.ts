@@ -11,7 +11,7 @@ import { runTrain } from './run-train.ts';
 
 vi.setConfig({ testTimeout: 30_000 });
 
-const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 15 });
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 45_000, interval: 15 });
 
 const listFiles = {
   'lists/clean.parquet': Buffer.from('clean rows'),

@@ -71,7 +71,7 @@ function open(change: Partial<WatchedListOptions<Thing>> = {}): WatchedList<Thin
 
 const send = (type: string, object: object) => watches.at(-1)?.write(`${JSON.stringify({ type, object })}\n`);
 const names = () => list.items().map((object) => object.metadata.name);
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 5_000, interval: 5 });
+const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 45_000, interval: 5 });
 const opened = () => eventually(() => watches.length).toBe(1);
 
 test('lists, then follows what is added, changed and deleted', async () => {

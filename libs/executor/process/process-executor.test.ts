@@ -49,7 +49,7 @@ const limit = () => AbortSignal.timeout(10_000);
 const workDir = () => join(stateDir, 'process', attemptId, 'work');
 const startLines = () => (existsSync(starts) ? readFileSync(starts, 'utf8').trim().split('\n') : []);
 const agentPid = () => Number(startLines()[0]?.split(' ')[0]);
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 10_000, interval: 15 });
+const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 45_000, interval: 15 });
 
 async function observed(executor: Executor): Promise<Snapshot | undefined> {
   return (await executor.observe(limit())).find((snapshot) => snapshot.attemptId === attemptId);

@@ -111,7 +111,7 @@ test('a phase whose time is over keeps its figures, and nothing that it started 
   expect(result).toMatchObject({ outcome: 'out of time', figures: { before: 1 } });
   // What the program had started is gone too; who adopted it may not have noticed yet.
   const state = `/proc/${(await readFile(pidFile, 'utf8')).trim()}/stat`;
-  await expect.poll(() => readFile(state, 'utf8').catch(() => 'gone'), { timeout: 10_000 }).toMatch(/^gone$|\) Z /);
+  await expect.poll(() => readFile(state, 'utf8').catch(() => 'gone'), { timeout: 45_000 }).toMatch(/^gone$|\) Z /);
 });
 
 const training: TrainFigure = {

@@ -4,7 +4,7 @@ import { accessibilityFaults } from '../../testing/accessibility.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
 import { playStage } from '../../testing/play-stage.ts';
 
-vi.setConfig({ testTimeout: 90_000 });
+vi.setConfig({ testTimeout: 240_000 });
 
 const dashboard = await openDashboard();
 const { harness, client, openPage } = dashboard;

@@ -8,7 +8,7 @@ import { accessibilityFaults } from '../../testing/accessibility.ts';
 import { measureMainThread } from '../../testing/main-thread.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
 
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 240_000 });
 
 const dashboard = await openDashboard();
 const { harness, openPage, store, datasets } = dashboard;

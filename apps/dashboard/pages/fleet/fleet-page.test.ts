@@ -2,7 +2,7 @@ import { expect, test, vi } from 'vitest';
 import { accessibilityFaults } from '../../testing/accessibility.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
 
-vi.setConfig({ testTimeout: 90_000 });
+vi.setConfig({ testTimeout: 240_000 });
 
 const dashboard = await openDashboard();
 const { harness, client, openPage } = dashboard;

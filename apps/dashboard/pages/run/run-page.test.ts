@@ -8,7 +8,7 @@ import { openTab } from '../../testing/open-tab.ts';
 import { playStage } from '../../testing/play-stage.ts';
 import { runTabs } from './run-search.ts';
 
-vi.setConfig({ testTimeout: 90_000 });
+vi.setConfig({ testTimeout: 240_000 });
 
 const dashboard = await openDashboard();
 const { harness, client, openPage } = dashboard;
