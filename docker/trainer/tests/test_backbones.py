@@ -252,7 +252,11 @@ def test_two_ranks_train_it(tmp_path, backbone):
 TABLE = json.loads((Path(__file__).parents[3] / 'libs' / 'domain' / 'backbone-costs.json').read_text())
 
 
-@pytest.mark.parametrize('backbone', TABLE)
+# The large ones take seconds each, without a forward pass of numbers.
+LARGE = {'resnest101', 'resnest269', 'resnext101_ibn_a', 'se_resnet101_ibn_a'}
+
+
+@pytest.mark.parametrize('backbone', [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in TABLE])
 def test_the_table_of_backbone_costs_is_current(backbone):
     assert TABLE[backbone] == {**costs_of(backbone), 'channels': BACKBONES[backbone].channels}
 
