@@ -252,7 +252,7 @@ def test_two_ranks_train_it(tmp_path, backbone):
 TABLE = json.loads((Path(__file__).parents[3] / 'libs' / 'domain' / 'backbone-costs.json').read_text())
 
 
-# The large ones take seconds each, without a forward pass of numbers.
+# The large ones take seconds each, even on the meta device.
 LARGE = {'resnest101', 'resnest269', 'resnext101_ibn_a', 'se_resnet101_ibn_a'}
 
 
