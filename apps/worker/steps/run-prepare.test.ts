@@ -29,7 +29,9 @@ test('lists are made from a collection, and missing images are reported', async 
   const { context, plane, reporter } = await openPrepare({ 'train/a/a/a/aaa2.jpg': null });
   expect(await runPrepare(context)).toMatchObject({ outcome: 'succeeded', details: { lists: { clean: { rows: 2, missingImages: 1 } } } });
   await reporter.end();
-  expect(plane.items('note')).toMatchObject([{ level: 'warning', message: '1 of 2 rows of the list clean have no image file' }]);
+  expect(plane.items('note')).toMatchObject([
+    { level: 'warning', message: '1 of 2 rows of the list clean have no image file, such as train/a/a/a/aaa2.jpg' },
+  ]);
 });
 
 test.each([

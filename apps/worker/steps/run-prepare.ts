@@ -79,8 +79,18 @@ function requireImages({ lists, groundTruth }: ListsManifest): void {
 
 /** Missing images, for the run's history. */
 function notesOf({ lists, tars }: ListsManifest): string[] {
-  const missing = Object.entries(lists).flatMap(([name, { rows, missingImages }]) =>
-    missingImages === null || missingImages === 0 ? [] : [`${missingImages} of ${rows} rows of the list ${name} have no image file`],
+  const missing = Object.entries(lists).flatMap(
+    ([
+      name,
+      {
+        rows,
+        missingImages,
+        missingExamples: [first = ''],
+      },
+    ]) =>
+      missingImages === null || missingImages === 0
+        ? []
+        : [`${missingImages} of ${rows} rows of the list ${name} have no image file, such as ${first}`],
   );
   const unindexed = Object.values(tars ?? {}).flatMap((index) =>
     index.tars.flatMap(({ tar, unindexed: n }) =>
