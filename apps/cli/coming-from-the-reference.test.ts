@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { recipe } from '@cairn/contract';
+import { exportSettings, recipe } from '@cairn/contract';
 import { loadRecipes } from '@cairn/engine';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
@@ -106,6 +106,11 @@ test('every setting that the page names exists', () => {
   expect(named.length).toBeGreaterThan(30);
   expect(named.filter((path) => !isSetting(path))).toEqual([]);
   expect(isSetting('stages.NAME.rate')).toBe(false);
+});
+
+test('the page says where the submission differs from a default', () => {
+  const { precision } = exportSettings.parse({ imageSize: 512 });
+  expect(page).toContain(`| \`FP16\` (True there) | \`export.precision\`, \`${precision}\` by default;`);
 });
 
 test('every recipe and stage that the page names exists, and every built-in pipeline of the reference is on it', async () => {

@@ -23,6 +23,11 @@ export const listsDetails = z.looseObject({
       distinct: wholeNumber,
       /** Classes of the label space: largest label + 1; null where the list has no labels. */
       classes: wholeNumber.nullable(),
+      /** Labels that occur, rows without one, and rows without an image file, some of which are named; absent in lists that an earlier release made. */
+      labels: wholeNumber.optional(),
+      unlabelled: wholeNumber.optional(),
+      missingImages: wholeNumber.nullish(),
+      missingExamples: z.array(z.string()).optional(),
       /** Digest of the list's file; absent in lists that an earlier release made. */
       sha256: sha256Hex.optional(),
       /** Digest of the md5s of the tars that hold its images; null for images in folders, whose sizes and times are in the rows. */

@@ -211,7 +211,7 @@ export const errorTable = {
     retry: false,
     fix: 'data owner',
     title: 'Too many unreadable images',
-    remedy: 'Fix or remove the images that the log of the stage names, or raise `maxBadImageShare`.',
+    remedy: 'Fix or remove the images that the message or the log names, or raise `maxBadImageShare`.',
   },
   unsafe_file: {
     status: 422,

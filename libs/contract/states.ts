@@ -47,7 +47,8 @@ export type StepState = z.infer<typeof stepState>;
  * the run runs a step again if it has no result, or if the retry names it.
  */
 export const stepStates = {
-  blocked: { next: ['ready', 'cancelled'], end: null },
+  // Failed when the lists that it reads, together with steps that start now, show that it cannot succeed.
+  blocked: { next: ['ready', 'failed', 'cancelled'], end: null },
   ready: { next: ['active', 'reused', 'cancelled'], end: null },
   // Back to ready when an attempt ended and the retry budget of its cause allows another.
   active: { next: ['ready', 'succeeded', 'failed', 'cancelled'], end: null },

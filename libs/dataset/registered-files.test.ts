@@ -46,6 +46,7 @@ test('lists are made of the files that were registered, and say of each image wh
   const { prepare, rowsOf, root } = await registered(folder.path);
   const manifest = await prepare();
   expect(manifest.lists.index).toMatchObject({ rows: 7, missingImages: 5 });
+  expect(manifest.lists.index?.missingExamples).toHaveLength(5);
   const row = (await rowsOf('index')).find(({ imageId }) => imageId === 'i1iiii');
   expect(row).toMatchObject({ fileBytes: 'pixels of i1iiii'.length, fileChangedMs: expect.any(Number) });
   const reader = await openImageReader(root, [folder.path]);

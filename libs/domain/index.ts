@@ -11,6 +11,7 @@ export { type DeliveryDecision, decideDelivery, groupName, subjectOf } from './h
 export * from './hooks/newer-delivery.ts';
 export { type HookEvent, readDelivery } from './hooks/read-delivery.ts';
 export * from './judge-gate.ts';
+export * from './list-faults.ts';
 export * from './memo.ts';
 export * from './mixed-features.ts';
 export * from './step-kinds.ts';

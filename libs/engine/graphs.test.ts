@@ -1,7 +1,7 @@
 import { recipe as recipeSchema, type StepInputReference } from '@cairn/contract';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ada, type Harness, openEngineHarness, request, smallRecipe } from './testing/engine-harness.ts';
+import { ada, type Harness, openEngineHarness, playedDetails, request, smallRecipe } from './testing/engine-harness.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -288,6 +288,52 @@ describe('a run of several models', () => {
     await expect(harness.engine.planRun(request({ recipe: ofEnsemble }), ada)).rejects.toMatchObject({
       code: 'not_found',
       message: expect.stringContaining('models.C.registered is together'),
+    });
+  });
+});
+
+describe('lists with which a later step must fail', () => {
+  const missing = { rows: 9, distinct: 9, classes: null, missingImages: 5, missingExamples: ['index/a/b/c/abc.jpg'] };
+  const message = '5 of 9 images of the list index have no file, more than the allowed share of 0.05, such as index/a/b/c/abc.jpg';
+
+  it('end a run before it trains, also when they are reused or the run is retried', async () => {
+    const set = { 'prepare.testSeed': 77 };
+    const runId = await harness.submit({ set });
+    const [attempt = ''] = await harness.startAttempts(runId, 'prepare');
+    const { prepare } = playedDetails;
+    const details = { ...prepare, lists: { ...(prepare.lists as object), index: missing } };
+    await harness.engine.finishAttempt(attempt, 1, { outcome: 'succeeded', files: [harness.file('lists', attempt)], details });
+    await harness.finalize(runId, 'prepare');
+    const seen = async (id: string) => {
+      const { state, failure } = await harness.step(id, 'extract_index');
+      return { run: await harness.run(id), state, failure, steps: await states(id) };
+    };
+    const failed = {
+      run: { state: 'failed', cause: 'extract_index failed' },
+      state: 'failed',
+      failure: { cause: 'data', code: 'too_many_bad_images', message },
+      steps: { first: 'cancelled', second: 'cancelled', export: 'cancelled', extract_query: 'cancelled' },
+    };
+    expect(await seen(runId)).toMatchObject({ ...failed, steps: { ...failed.steps, prepare: 'succeeded' } });
+    await harness.engine.retryRun(runId, ada, null);
+    expect(await seen(runId)).toMatchObject(failed);
+    expect(await seen(await harness.submit({ set }))).toMatchObject({ ...failed, steps: { ...failed.steps, prepare: 'reused' } });
+    const allowed = await harness.submit({ set: { ...set, 'extract.index.maxBadImageShare': 0.6, 'stages.first.epochs': 78 } });
+    expect(await states(allowed)).toMatchObject({ first: 'ready', extract_index: 'blocked' });
+    await harness.engine.cancelRun(allowed, ada, '');
+  });
+
+  it('end it also for a stage that continues from one with more classes', async () => {
+    const { first, second } = smallRecipe.stages;
+    const stages = { first: { ...first, list: 'full', epochs: 79 }, second: { ...second, list: 'clean' } };
+    const runId = await harness.submit({ recipe: recipeSchema.parse({ ...smallRecipe, stages }), set: { 'prepare.testSeed': 78 } });
+    await harness.play(runId, 'prepare');
+    expect(await states(runId)).toMatchObject({ prepare: 'succeeded', first: 'cancelled', second: 'failed' });
+    const { failure } = await harness.step(runId, 'second');
+    expect(failure).toMatchObject({
+      cause: 'user',
+      code: 'model_mismatch',
+      message: expect.stringMatching(/^The list clean has 2 classes/),
     });
   });
 });

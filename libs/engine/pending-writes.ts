@@ -126,7 +126,7 @@ export type NewStep = {
   slots: number;
   maxAttempts: number;
   loaderBytes: number;
-} & Required<Pick<StepColumns, 'state'>>;
+} & Required<Pick<StepColumns, 'state' | 'failures'>>;
 
 type NewAttempt = {
   id: string;
@@ -253,6 +253,7 @@ const newStepNames: Names<NewStep & { runId: string } & SettledStep> = {
   maxAttempts: 'max_attempts',
   loaderBytes: 'loader_bytes',
   state: 'state',
+  failures: 'failures',
   artifactId: 'artifact_id',
   reusedFromRunId: 'reused_from_run_id',
   failure: 'failure',

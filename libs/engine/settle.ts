@@ -1,5 +1,6 @@
 import { isDoneStep, isEndedRun, isEndedStep, isLiveAttempt, type RunState, type StepState, type StopCause } from '@cairn/contract';
-import { advance, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
+import { advance, exhaustedCause, type RunBrief, type StepBrief, type Transition } from '@cairn/domain';
+import { failForLists } from './fail-for-lists.ts';
 import { beginFinalizing } from './finalize-fleet.ts';
 import { claimResult, releaseResult } from './memo.ts';
 import {
@@ -53,7 +54,7 @@ async function apply(run: RunWork, transition: Transition): Promise<void> {
     case 'run':
       return moveRun(run, transition.to, transition.cause);
     case 'step':
-      return moveStep(run, findStep(run, transition.stepId), transition.to, transition.cause);
+      return applyToStep(run, findStep(run, transition.stepId), transition);
     case 'claim':
       return claimResult(run, findStep(run, transition.stepId));
     case 'finalize':
@@ -61,6 +62,17 @@ async function apply(run: RunWork, transition: Transition): Promise<void> {
     case 'stop':
       return requestStop(run, transition.attemptId, transition);
   }
+}
+
+async function applyToStep(run: RunWork, step: WorkStep, { from, to, cause }: Extract<Transition, { type: 'step' }>): Promise<void> {
+  // An earlier transition of the round failed it.
+  if (step.state !== from) return;
+  if (from === 'blocked' && to === 'ready') {
+    const failing = await failForLists(run, step);
+    for (const one of failing) await moveStep(run, one, 'failed', exhaustedCause(one.failures));
+    if (failing.length > 0) return;
+  }
+  await moveStep(run, step, to, cause);
 }
 
 export function moveRun(run: RunWork, to: RunState, cause: string | null): void {

@@ -169,7 +169,7 @@ function newStep(plan: StepPlan, given: Given[]): WorkStep {
 }
 
 const newStepRow = (step: WorkStep, position: number): NewStep => {
-  const { id, name, kind, settings, needs, given, slots, maxAttempts, state } = step;
+  const { id, name, kind, settings, needs, given, slots, maxAttempts, state, failures } = step;
   return {
     id,
     position,
@@ -183,6 +183,7 @@ const newStepRow = (step: WorkStep, position: number): NewStep => {
     maxAttempts,
     loaderBytes: loaderBytes(step),
     state,
+    failures,
   };
 };
 

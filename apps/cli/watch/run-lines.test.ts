@@ -74,7 +74,7 @@ test('a failed step shows its cause, code, the end of its message and what to do
   expect(lines.slice(-3)).toEqual([
     '384_finetune failed (data, too_many_bad_images): Too many images cannot be read',
     '  3 of 10',
-    '  hint: Fix or remove the images that the log of the stage names, or raise `maxBadImageShare`.',
+    '  hint: Fix or remove the images that the message or the log names, or raise `maxBadImageShare`.',
   ]);
 });
 

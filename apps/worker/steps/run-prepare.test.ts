@@ -26,15 +26,24 @@ async function openPrepare(files: Record<string, string | null> = {}) {
 }
 
 test('lists are made from a collection, and missing images are reported', async () => {
-  const { context, plane, reporter } = await openPrepare({ 'train/a/a/a/aaa2.jpg': null });
+  const solution = 'id,images,Usage\nqqq1,iii1 iii2,Public\n';
+  const { context, plane, reporter } = await openPrepare({ 'train/a/a/a/aaa2.jpg': null, 'retrieval_solution_v2.1.csv': solution });
   expect(await runPrepare(context)).toMatchObject({ outcome: 'succeeded', details: { lists: { clean: { rows: 2, missingImages: 1 } } } });
   await reporter.end();
-  expect(plane.items('note')).toMatchObject([{ level: 'warning', message: '1 of 2 rows of the list clean have no image file' }]);
+  expect(plane.items('note')).toMatchObject([
+    { level: 'warning', message: '1 of 2 rows of the list clean have no image file, such as train/a/a/a/aaa2.jpg' },
+    { level: 'warning', message: '1 of 2 ground truths are not in index.csv: a search of the list index cannot find them' },
+  ]);
 });
 
 test.each([
   ['a list without a row', { 'index.csv': 'id\n' }, /^The list index has no row/],
   ['no scored query', { 'retrieval_solution_v2.1.csv': 'id,images,Usage\nqqq1,None,Ignored\n' }, /^The list query has no row/],
+  [
+    'no ground truth in the index',
+    { 'index.csv': 'id\niii2\n', 'index/i/i/i/iii2.jpg': 'x' },
+    /^None of the 1 ground truths .* is in index.csv/,
+  ],
   ['a list none of whose images is there', { 'index/i/i/i/iii1.jpg': null, 'index/x.jpg': 'x' }, /^None of the 1 images of the list index/],
 ])('%s ends the run before it trains', async (_, files, words) => {
   const { context } = await openPrepare(files);

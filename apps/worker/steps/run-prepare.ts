@@ -70,17 +70,33 @@ function requireImages({ lists, groundTruth }: ListsManifest): void {
       details: { list: name, rows },
     });
   }
-  if (groundTruth?.queries === 0) {
-    throw new CairnError('empty_list', 'The list query has no scored query: all rows of retrieval_solution_v2.1.csv are Ignored', {
-      details: { list: 'query' },
-    });
+  // The list index_expand has the ground truths that index.csv lacks.
+  if (groundTruth === null || lists.index === undefined || lists.index_expand !== undefined) return;
+  if (groundTruth.notInIndex === groundTruth.rows) {
+    const message = `None of the ${groundTruth.rows} ground truths in retrieval_solution_v2.1.csv is in index.csv, so every score would be 0`;
+    throw new CairnError('empty_list', message, { details: { list: 'index', rows: groundTruth.rows } });
   }
 }
 
 /** Missing images, for the run's history. */
-function notesOf({ lists, tars }: ListsManifest): string[] {
-  const missing = Object.entries(lists).flatMap(([name, { rows, missingImages }]) =>
-    missingImages === null || missingImages === 0 ? [] : [`${missingImages} of ${rows} rows of the list ${name} have no image file`],
+function notesOf({ lists, groundTruth, tars }: ListsManifest): string[] {
+  const unfound = groundTruth?.notInIndex ?? 0;
+  const outside =
+    unfound === 0
+      ? []
+      : [`${unfound} of ${groundTruth?.rows} ground truths are not in index.csv: a search of the list index cannot find them`];
+  const missing = Object.entries(lists).flatMap(
+    ([
+      name,
+      {
+        rows,
+        missingImages,
+        missingExamples: [first = ''],
+      },
+    ]) =>
+      missingImages === null || missingImages === 0
+        ? []
+        : [`${missingImages} of ${rows} rows of the list ${name} have no image file, such as ${first}`],
   );
   const unindexed = Object.values(tars ?? {}).flatMap((index) =>
     index.tars.flatMap(({ tar, unindexed: n }) =>
@@ -89,7 +105,7 @@ function notesOf({ lists, tars }: ListsManifest): string[] {
         : [`${n} entries of ${tar} are named as images but cannot be indexed: links, sparse files, or names that are not ID.jpg`],
     ),
   );
-  return [...missing, ...limitNotes(unindexed)];
+  return [...missing, ...outside, ...limitNotes(unindexed)];
 }
 
 const maxNotes = 20;

@@ -5,6 +5,7 @@ import {
   type ExporterConfig,
   exporterConfig,
   type FinishRequest,
+  type ListsDetails,
   listsDetails,
   modelDetails,
   type TrainerEvent,
@@ -19,8 +20,11 @@ import { fetchList } from './stage-config.ts';
 type Exported = Extract<TrainerEvent, { event: 'exported' }>;
 type Failed = Extract<TrainerEvent, { event: 'failed' }>;
 
-/** Lists on which ONNX Runtime is compared with PyTorch: the first of them that was prepared. */
-const checkLists = ['index', 'query', 'clean', 'full', 'all'];
+/** The list on whose images ONNX Runtime is compared with PyTorch; null without lists. A recipe may make any of them. */
+export function listToCheck(lists: ListsDetails['lists']): string | null {
+  const names = Object.keys(lists);
+  return ['index', 'query', 'clean', 'full', 'all'].find((name) => names.includes(name)) ?? names[0] ?? null;
+}
 
 /** One attempt at an export: converts a stage's checkpoint to model.onnx, compared with PyTorch on real images, and its weights. */
 export const runExport: Runner<'export'> = async (context) => {
@@ -30,8 +34,8 @@ export const runExport: Runner<'export'> = async (context) => {
   const outputDir = join(folder, 'model');
   mkdirSync(outputDir, { recursive: true });
   const lists = listsDetails.safeParse(inputOf(spec, 'lists').details).data?.lists ?? {};
-  const listName = checkLists.find((name) => Object.hasOwn(lists, name));
-  if (listName === undefined) throw new CairnError('model_mismatch', `None of the lists ${checkLists.join(', ')} was prepared`);
+  const listName = listToCheck(lists);
+  if (listName === null) throw new CairnError('model_mismatch', 'No list was prepared');
   const config: ExporterConfig = exporterConfig.parse({
     protocol: 1,
     settings,

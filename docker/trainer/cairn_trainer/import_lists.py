@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cairn_trainer.digest import sha256_of
@@ -59,25 +60,31 @@ def read_list(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     rows = read_pickle(path)
     if not isinstance(rows, list) or not rows:
         raise TrainerError('unreadable_file', f'{path} contains a {type(rows).__name__}, not a list of rows.')
-    columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
+    blocks: list[pa.Table] = []
     numbers: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        fault, parts = _parts_of(row)
-        if fault:
-            raise TrainerError('bad_row', f'{path}, row {number}: {fault}.')
-        for name, value in parts.items():
-            columns[name].append(value)
-        columns['country'].append(None)
-        columns['image_number'].append(numbers.setdefault(parts['image_id'], len(numbers)))
-    labels = columns['label']
+    for start in range(0, len(rows), _ROW_GROUP):
+        columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
+        for number, row in enumerate(rows[start : start + _ROW_GROUP], start):
+            fault, parts = _parts_of(row)
+            if fault:
+                raise TrainerError('bad_row', f'{path}, row {number}: {fault}.')
+            for name, value in parts.items():
+                columns[name].append(value)
+            columns['country'].append(None)
+            columns['image_number'].append(numbers.setdefault(parts['image_id'], len(numbers)))
+            # Its memory is a multiple of what the table needs.
+            rows[number] = None
+        blocks.append(pa.table(columns, schema=_SCHEMA))
+    table = pa.concat_tables(blocks)
+    is_labelled = pc.greater_equal(table['label'], 0)
     counts = {
         'rows': len(rows),
         'images': len(numbers),
-        'labels': len({label for label in labels if label >= 0}),
-        'noisy': sum(columns['noisy']),
-        'unlabelled': sum(label < 0 for label in labels),
+        'labels': len(pc.unique(table['label'].filter(is_labelled))),
+        'noisy': pc.sum(table['noisy']).as_py(),
+        'unlabelled': len(rows) - pc.sum(is_labelled).as_py(),
     }
-    return pa.table(columns, schema=_SCHEMA), counts
+    return table, counts
 
 
 def _parts_of(row: object) -> tuple[str, dict[str, Any]]:

@@ -95,6 +95,13 @@ test('a list that lies ready is another collection', async () => {
 test.each([
   ['a label below -1', ["'aa1', 0, 0, 'Asia'", "'aa2', -2, 0, 'Asia'"], columns, 'bad_row', 'full.parquet, row 1: it needs'],
   ['an id that would leave its folder', ["'../', 0, 0, 'Asia'"], columns, 'bad_row', 'full.parquet, row 0: it needs'],
+  [
+    'a continent that the sampler gld does not know',
+    ["'aa1', 0, 0, null", "'aa2', 0, 0, 'Atlantis'"],
+    columns,
+    'bad_row',
+    'row 1: it needs',
+  ],
   ['a label that is null', ["'aa1', null::integer, 0, 'Asia'"], columns, 'bad_row', 'row 0'],
   ['a column that is missing', rows, 'image_id, path, label', 'missing_column', 'full.parquet lacks the column noisy, continent'],
 ])('%s is named, and no list is made', async (_, bad, select, code, message) => {

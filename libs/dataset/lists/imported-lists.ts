@@ -1,5 +1,5 @@
-import { CairnError, type ListName } from '@cairn/contract';
-import { count, type Database, pathLiteral, text } from '../duckdb.ts';
+import { CairnError, continents, type ListName } from '@cairn/contract';
+import { count, type Database, literal, pathLiteral, text } from '../duckdb.ts';
 import type { FileGate } from '../file-gate.ts';
 import { below, imageIdPattern, imageSplits, memberPathSql } from '../folders.ts';
 import { searchLists } from '../metadata/files.ts';
@@ -64,7 +64,8 @@ export async function checkImportedList(database: Database, { path, copy }: Take
     throw new CairnError('missing_column', message, { details: { path, expected: columns, missing } });
   }
   const paths = imageSplits.map((split) => `path = '${split}/' || ${memberPathSql('image_id')}`).join(' or ');
-  const isRow = `regexp_full_match(image_id, '${imageIdPattern.source.slice(1, -1)}') and (${paths}) and label >= -1 and noisy in (0, 1)`;
+  const isRow = `regexp_full_match(image_id, '${imageIdPattern.source.slice(1, -1)}') and (${paths}) and label >= -1 and noisy in (0, 1)
+    and coalesce(continent, 'OTHER') in (${continents.map(literal).join(', ')})`;
   const [bad] = await readable(
     path,
     database.rows(
@@ -72,7 +73,7 @@ export async function checkImportedList(database: Database, { path, copy }: Take
     ),
   );
   if (bad === undefined) return;
-  const message = `${path}, row ${count(bad.row)}: it needs an id, its path split/a/b/c/ID.jpg, a label of -1 or more, and 0 or 1 for noisy`;
+  const message = `${path}, row ${count(bad.row)}: it needs an id, its path split/a/b/c/ID.jpg, a label of -1 or more, 0 or 1 for noisy, and as its continent null or one of ${continents.join(', ')}`;
   throw new CairnError('bad_row', message, { details: { path, row: count(bad.row) } });
 }
 

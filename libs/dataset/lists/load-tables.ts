@@ -8,6 +8,7 @@ import { type FileGate, fdPath } from '../file-gate.ts';
 import { below, type ImageSplit, imageIdPattern, imageSplits, memberPath } from '../folders.ts';
 import type { MetadataFileKey } from '../metadata/files.ts';
 import { continentOfCountry, readCountries, type TakenCountries } from '../metadata/read-countries.ts';
+import { onceSettled } from '../sources/once-settled.ts';
 import { indexTar, listedMd5, tarsOfSplit } from '../tars/index-tars.ts';
 import { blockBytes } from '../tars/scan-tar.ts';
 import { knownTar, partOf, tarIndexFolder } from '../tars/write-tar-index.ts';
@@ -89,6 +90,7 @@ export async function readTars(
   );
   const tars: Partial<Record<ImageSplit, TarIndexEntry['tars']>> = {};
   const digests: Record<string, string> = {};
+  const read: (Pick<ReadTar, 'changedMs' | 'etag'> & { tar: string })[] = [];
   for (const [split, ofSplit] of names) {
     const entries: TarIndexEntry['tars'] = [];
     tars[split] = entries;
@@ -102,7 +104,8 @@ export async function readTars(
     };
     await inParallel(ofSplit.entries(), isDatasetUrl(tarRoot) ? remoteTarsAtATime : 1, async ([at, tar]) => {
       const number = numberOf.get(tar) ?? 0;
-      const { entry, changedMs, digest, members } = await readTar(tarRoot, tar, number, how);
+      const { entry, changedMs, etag, digest, members } = await readTar(tarRoot, tar, number, how);
+      read.push({ tar, changedMs, etag });
       turn = turn.then(async () => {
         if ('part' in members) parts.push(members.part);
         else await database.append('tar_member', members.rows);
@@ -117,8 +120,31 @@ export async function readTars(
       await flush();
     });
   }
+  if (isDatasetUrl(tarRoot)) {
+    const newestMs = read.reduce((newest, { changedMs }) => Math.max(newest, changedMs), 0);
+    await onceSettled({ newestMs, seenAt: performance.now() }, () => requireTars(tarRoot, read, how), how.signal);
+  }
   return { tars, digests };
 }
+
+/** @throws CairnError `dataset_changed` naming a tar that is another one than was read */
+async function requireTars(
+  root: string,
+  read: readonly { tar: string; etag: string | null }[],
+  { gate, signal }: ReadTarOptions,
+): Promise<void> {
+  await inParallel(read.values(), headsAtATime, async ({ tar, etag }) => {
+    const address = below(root, tar);
+    const remote = await gate.sourceOf(address);
+    const now = await remote?.source.head(remote.path, signal);
+    if (etag !== null && now?.etag !== etag) throw changedMeanwhile(address);
+  });
+}
+
+const headsAtATime = 16;
+
+const changedMeanwhile = (place: string): CairnError =>
+  new CairnError('dataset_changed', `${place} has changed while it was read`, { details: { file: place } });
 
 /** Tars of a source that are read at a time, each once, from its first to its last byte. */
 const remoteTarsAtATime = 4;
@@ -172,6 +198,8 @@ type ReadTarOptions = { gate: FileGate; signal?: AbortSignal | undefined; withMd
 type ReadTar = {
   entry: TarIndexEntry['tars'][number];
   changedMs: number;
+  /** Of a tar in a source that was read; null for others. */
+  etag: string | null;
   /** As registered: its md5, or what object storage reports for it. */
   digest: string;
   /** Its images: an open index of them, or the rows of the table tar_member. */
@@ -190,6 +218,7 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
     return {
       entry: { tar, bytes, md5, md5Checked: listed !== null, images, unindexed },
       changedMs: changedMsOf({ mtimeMs: changedAtMs }),
+      etag: null,
       digest: listed ?? (await unlistedDigest(root, tar, { gate, signal, md5 })),
       members: { part: { number, tar, bytes, images, path: partOf(index, tar), file: await gate.open(partOf(index, tar)) } },
     };
@@ -200,6 +229,7 @@ async function readTar(root: string, tar: string, number: number, { gate, signal
   return {
     entry: { tar, bytes, md5: md5 ?? '', md5Checked, images: members.length, unindexed },
     changedMs,
+    etag: etag ?? null,
     digest: md5Checked || etag === undefined ? (md5 ?? '') : remoteDigest({ bytes, changedMs, etag }),
     members: { rows: members.map((member) => [number, member.imageId, member.offset, member.size]) },
   };
@@ -219,6 +249,7 @@ export async function loadImageFiles(
 ): Promise<Record<string, string>> {
   await database.run('create table image_now (split varchar, image_id varchar, file_bytes bigint, file_changed_ms bigint)');
   const digests: Record<string, string> = {};
+  let newestMs = 0;
   for (const split of splits) {
     let rows: [string, string, number, number][] = [];
     const flush = async (): Promise<void> => {
@@ -232,6 +263,7 @@ export async function loadImageFiles(
         for (const { path, bytes, changedMs } of listed) {
           const id = path.slice(path.lastIndexOf('/') + 1, -'.jpg'.length);
           if (path === memberPath(id)) rows.push([split, id, bytes, changedMs]);
+          newestMs = Math.max(newestMs, changedMs);
         }
         if (rows.length >= rowsAtATime) await flush();
       },
@@ -241,6 +273,13 @@ export async function loadImageFiles(
     if (files === 0) throw new CairnError('storage_failed', `${below(imageRoot, split)} has no files any more: mount or restore it`);
     digests[split] = digest;
   }
+  const requireListing = async (): Promise<void> => {
+    for (const split of splits) {
+      const { digest } = await folderDigest(below(imageRoot, split), { gate, signal });
+      if (digest !== digests[split]) throw changedMeanwhile(below(imageRoot, split));
+    }
+  };
+  if (isDatasetUrl(imageRoot)) await onceSettled({ newestMs, seenAt: performance.now() }, requireListing, signal);
   return digests;
 }
 

@@ -23,6 +23,8 @@ export type ListEntry = WrittenFile & {
   unlabelled: number;
   /** Rows whose image is not in a tar or the folder; null for a folder that was not listed. */
   missingImages: number | null;
+  /** The paths of the first of them. */
+  missingExamples: string[];
   /** Rows by label; null for a list without labels. */
   labelSizes: LabelSizes | null;
   /** Images to look at. */

@@ -43,13 +43,17 @@ export async function writeList(
        from ${table.name} where ${rows}
      ) to ${literal(file)} ${parquet}`,
   );
-  const missing = filePlaces === null ? 'null' : `count(*) filter (where ${filePlaces === 'tars' ? 'tar' : 'file_bytes'} is null)`;
+  const missing = filePlaces === null ? 'null' : `count(*) filter (where ${missingRow[filePlaces]})`;
   const [counts] = await database.rows(
     `select count(*) as rows, coalesce(max(image_number) + 1, 0) as images, count(distinct label) filter (where label >= 0) as labels,
        count(*) filter (where noisy = 1) as noisy, count(*) filter (where label < 0) as unlabelled,
        ${missing} as missing
      from read_parquet(${pathLiteral(file)})`,
   );
+  const examples =
+    counts?.missing === 0 || filePlaces === null
+      ? []
+      : await database.rows(`select path from read_parquet(${pathLiteral(file)}) where ${missingRow[filePlaces]} limit ${maxExamples}`);
   const [space] = classes === null ? [] : await database.rows(classes);
   return {
     path,
@@ -61,6 +65,7 @@ export async function writeList(
     noisy: count(counts?.noisy),
     unlabelled: count(counts?.unlabelled),
     missingImages: typeof counts?.missing === 'number' ? counts.missing : null,
+    missingExamples: examples.map((row) => text(row.path)),
     labelSizes: await listLabelSizes(database, file),
     samples: await listSamples(database, file),
     imagesDigest: searchLists.includes(list) ? await imagesDigest(database, file) : null,
@@ -99,6 +104,10 @@ export const parquet = '(format parquet, compression zstd, compression_level 1, 
 
 /** The file columns of a row: for tars the place in the tar, and for both the size and time of the file itself. */
 type FilePlaces = 'tars' | 'folder' | null;
+
+/** Whether a row's image was not found. */
+const missingRow: Record<'tars' | 'folder', string> = { tars: 'tar is null', folder: 'file_bytes is null' };
+const maxExamples = 10;
 
 /** The columns of a row's file, in the order of the lists. */
 const fileColumns: Record<'tars' | 'folder', string> = {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { ImageSource } from '@cairn/contract';
 import { openSource, openStore } from '@cairn/storage';
 import { type S3Proxy, startS3, startS3Proxy, type TestS3, type Verdict } from '@cairn/testing';
@@ -17,7 +17,7 @@ vi.setConfig({ testTimeout: 120_000 });
 let s3: TestS3;
 let proxy: S3Proxy;
 let asked: string[] = [];
-let verdict: (target: string) => Verdict = () => 'pass';
+let verdict: (target: string) => Verdict | Promise<Verdict> = () => 'pass';
 let folder: Awaited<ReturnType<typeof testFolder>>;
 /** The collection as tars in the bucket, registered and prepared; `made` is its copy in a folder. */
 let tars: Awaited<ReturnType<typeof inBucket>> & Awaited<ReturnType<typeof prepared>> & { made: string; rows: ListRow[] };
@@ -152,16 +152,32 @@ test('a tar that was replaced, has another md5, or does not match its index is n
   const rows = (await tars.rowsOf('index')).filter(({ tar }) => tar === 'index/images_000.tar');
   const [row] = rows;
   if (row === undefined) throw new Error('the tar has no images');
+
+  // Before its second is over, by one that may get the same size and time.
+  const store = openStore(s3.url('tars'));
+  const last = 'index/images_001.tar';
+  const bytes = await store.getBytes(last);
+  asked = [];
+  verdict = async (): Promise<Verdict> => {
+    const isSeenAgain = asked.filter((line) => line.startsWith('HEAD') && line.includes(last)).length === 2;
+    if (isSeenAgain) await store.put(last, Buffer.concat([bytes.subarray(0, -1), Buffer.of(1)]));
+    return 'pass';
+  };
+  const prepareIndex = (out: string) =>
+    prepareLists({ metadata: source.metadata, images: source, roots, lists: ['index'], testSeed: 0, out: join(folder.path, out) });
+  const message = `${source.root}/${last} has changed while it was read`;
+  await expect(prepareIndex('replaced-tar')).rejects.toMatchObject({ code: 'dataset_changed', message });
+  verdict = () => 'pass';
+  await store.put(last, bytes);
+
   const wrongPlace = readAll(source.root, roots, [{ ...row, offset: (row.offset ?? 0) + 512 }]);
   await expect(wrongPlace).rejects.toMatchObject({ code: 'corrupt_tar', message: expect.stringContaining('images_000.tar has no header') });
-  await openStore(s3.url('tars')).put('index/images_000.tar', Buffer.alloc(1_000_000));
+  await store.put('index/images_000.tar', Buffer.alloc(1_000_000));
   await expect(readAll(source.root, roots, rows)).rejects.toMatchObject({
     code: 'dataset_changed',
     message: expect.stringMatching(/index\/images_000.tar is 1000000 bytes.*; expected \d+ bytes/),
   });
-  const out = join(folder.path, 'again');
-  const again = prepareLists({ metadata: source.metadata, images: source, roots, lists: ['index'], testSeed: 0, out });
-  await expect(again).rejects.toMatchObject({
+  await expect(prepareIndex('again')).rejects.toMatchObject({
     code: 'corrupt_tar',
     message: expect.stringMatching(/images_000.tar has the md5 .* instead of/),
   });
@@ -200,11 +216,30 @@ test('a tar that becomes another between two of its ranges is named, even with t
 
 test('a tree in a bucket is digested by its ETags, and an outage costs one reader at a time a few requests and ends in one error', async () => {
   const { source, roots } = await inBucket(join(folder.path, 'tree'), 'tree', 'folder');
-  const { digestBasis, rowsOf } = await prepared(source, roots);
+  const { digestBasis, files, rowsOf } = await prepared(source, roots);
   expect(digestBasis).toContain('ETags');
   const rows = await rowsOf('full');
   expect(withoutPlaces(rows)).toEqual(withoutPlaces(tars.rows));
   await readAll(source.root, roots, rows);
+
+  // An image that is replaced before its second is over, by one that may get the same size and time.
+  const replaced = imagePath('index', collectionImages.index[0]);
+  const whereItIs = `prefix=${encodeURIComponent(`tree/${dirname(replaced)}/`)}`;
+  let listings = 0;
+  verdict = async (target): Promise<Verdict> => {
+    if (target.includes(whereItIs)) listings += 1;
+    if (listings === 2) await openStore(s3.url('tree')).put(replaced, Buffer.from('x'.repeat(contentOf(collectionImages.index[0]).length)));
+    return 'pass';
+  };
+  const out = join(folder.path, 'replaced');
+  const { kind, root, metadata } = source;
+  await expect(
+    prepareLists({ metadata, images: { kind, root }, registered: files, roots, lists: ['index'], testSeed: 0, out }),
+  ).rejects.toMatchObject({
+    code: 'dataset_changed',
+    message: `${root}/index has changed while it was read`,
+  });
+  verdict = () => 'pass';
 
   const reader = await openImageReader(source.root, roots, { ...fast, firstPauseMs: 60, longestPauseMs: 100, patienceMs: 400 });
   const gone = reader.read({ path: imagePath('train', 'zzzzzz'), fileBytes: 5, fileChangedMs: 0 });

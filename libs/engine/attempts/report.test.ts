@@ -1,3 +1,4 @@
+import type { ReportItem } from '@cairn/contract';
 import { readLog } from '@cairn/db';
 import { afterAll, expect, test } from 'vitest';
 import { createEngine } from '../create-engine.ts';
@@ -72,4 +73,30 @@ test('an attempt keeps its last output although other attempts of its run have u
   const { stored } = await keptOf(second);
   expect(stored).toBeLessThanOrEqual(megabyte + 200);
   expect(await textOf(second)).toContain(chunk(63));
+});
+
+test('an attempt adds a limited number of lines to the history of its run; beyond them its reports are applied without one', async () => {
+  const runId = await harness.submit({ set: { 'prepare.testSeed': 2 } });
+  const [attemptId = ''] = await harness.startAttempts(runId, 'prepare');
+  const note = (message: string) => ({ type: 'note' as const, level: 'info' as const, message });
+  const report = (seq: number, items: ReportItem[]) => harness.engine.report(attemptId, 1, { seq, at: new Date().toISOString(), items });
+  const linesOf = async () =>
+    (await harness.prisma.event.findMany({ where: { runId }, orderBy: { seq: 'asc' }, select: { message: true } })).map(
+      ({ message }) => message,
+    );
+  const before = (await linesOf()).length;
+  for (const seq of [1, 2, 3, 4])
+    await report(
+      seq,
+      Array.from({ length: 500 }, (_, index) => note(`${seq}.${index}`)),
+    );
+  expect((await linesOf()).slice(before)).toHaveLength(2000);
+  const checkpoint = { key: `staging/${attemptId}/a.pt`, bytes: 1, sha256: '0'.repeat(64), step: 1, epoch: 1, final: false };
+  const badImage = { type: 'badImage' as const, imageId: 'abc', path: 'abc.jpg', reason: 'not an image' };
+  await report(5, [note('too many'), badImage, { type: 'checkpoint', ...checkpoint }, badImage]);
+  await report(6, [note('too many')]);
+  const unreadable = 'prepare: image abc is unreadable and was skipped: not an image';
+  const ours = 'prepare: attempt 1 has reported 2000 lines; its further ones are left out';
+  expect((await linesOf()).slice(before + 2000)).toEqual([ours, unreadable, unreadable]);
+  expect(await harness.prisma.checkpoint.count({ where: { attemptId } })).toBe(1);
 });

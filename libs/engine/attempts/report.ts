@@ -1,4 +1,4 @@
-import type { Hint, ReportItem, ReportReply, ReportRequest } from '@cairn/contract';
+import type { EventData, EventType, Hint, ReportItem, ReportReply, ReportRequest } from '@cairn/contract';
 import { hintChannel, inTransaction, type Transaction } from '@cairn/db';
 import { newId } from '@cairn/runtime';
 import { toJson } from '../columns.ts';
@@ -27,6 +27,8 @@ const isHistory = (item: ReportItem): boolean => itemTypes[item.type].isHistory;
 
 /** Most unreadable images of a step that get a history line each; the rest are counted. */
 const maxBadImageEvents = 20;
+/** Most other lines that an attempt may add to its run's history. What it reports beyond them is applied, but not told. */
+const maxLines = 2000;
 
 /**
  * Applies an attempt's report. Reports are numbered: a repeated one is answered and not applied again, so an agent may retry until it gets
@@ -61,7 +63,17 @@ export async function report(ctx: EngineContext, attemptId: string, generation: 
   else {
     await withRun(ctx, attempt.runId, async (run) => {
       if (!(await apply(run.tx))) return;
-      for (const item of history) await applyHistory(run, attempt, item);
+      const lines = history.filter(({ type }) => type !== 'badImage').length;
+      const { reportedLines } = await run.tx.attempt.update({
+        where: { id: attemptId },
+        data: { reportedLines: { increment: lines } },
+        select: { reportedLines: true },
+      });
+      let line = reportedLines - lines;
+      for (const item of history) {
+        if (item.type !== 'badImage') line += 1;
+        await applyHistory(run, attempt, item, tellerOf(run, attempt, line));
+      }
     });
   }
   const { graceSeconds } = ctx.limits;
@@ -82,7 +94,21 @@ async function applyItem(tx: Transaction, attempt: Attempt, item: ReportItem, ch
   }
 }
 
-async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): Promise<void> {
+/** Adds a line to the run's history. */
+type Tell = <Type extends EventType>(type: Type, message: string, data: EventData[Type]) => void;
+
+/** For the attempt's line number `line`, counted from 1. */
+function tellerOf(run: RunWork, { stepId, ordinal }: Attempt, line: number): Tell {
+  if (line <= maxLines) return (type, message, data) => emit(run, type, message, data);
+  return () => {
+    if (line > maxLines + 1) return;
+    const said = `attempt ${ordinal} has reported ${maxLines} lines; its further ones are left out`;
+    const { name } = findStep(run, stepId);
+    emit(run, 'note', `${name}: ${said}`, { step: name, level: 'warning', said });
+  };
+}
+
+async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem, tell: Tell): Promise<void> {
   const step = findStep(run, attempt.stepId);
   const { name } = step;
   if (item.type === 'checkpoint' && step.artifact?.memoKey) {
@@ -92,7 +118,7 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
       skipDuplicates: true,
     });
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { keptAt: run.now }, select: { id: true } });
-    emit(run, 'checkpoint', `${name} saved a checkpoint at step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+    tell('checkpoint', `${name} saved a checkpoint at step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       at: item.step,
       epoch: item.epoch,
@@ -103,7 +129,7 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
     await run.tx.attempt.update({ where: { id: attempt.id }, data: { resumedFrom } });
     // The agent read it back and compared its SHA-256.
     await run.tx.checkpoint.updateMany({ where: { id: item.checkpointId }, data: { verifiedAt: run.now } });
-    emit(run, 'attempt', `${name}: attempt ${attempt.ordinal} resumes from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
+    tell('attempt', `${name}: attempt ${attempt.ordinal} resumes from step ${item.step} (epoch ${item.epoch.toFixed(2)})`, {
       step: name,
       attemptId: attempt.id,
       checkpointId: item.checkpointId,
@@ -113,13 +139,13 @@ async function applyHistory(run: RunWork, attempt: Attempt, item: ReportItem): P
   if (item.type === 'evaluation') {
     await run.tx
       .$executeRaw`update step set scores = scores || ${JSON.stringify({ [`mapAt100.${item.when}`]: item.mapAt100 })}::jsonb where id = ${attempt.stepId}`;
-    emit(run, 'evaluation', `${name}: mAP@100 ${(item.mapAt100 * 100).toFixed(2)} % at the ${item.when}`, {
+    tell('evaluation', `${name}: mAP@100 ${(item.mapAt100 * 100).toFixed(2)} % at the ${item.when}`, {
       step: name,
       when: item.when,
       mapAt100: item.mapAt100,
     });
   }
-  if (item.type === 'note') emit(run, 'note', `${name}: ${item.message}`, { step: name, level: item.level, said: item.message });
+  if (item.type === 'note') tell('note', `${name}: ${item.message}`, { step: name, level: item.level, said: item.message });
   if (item.type === 'badImage') {
     const { rejected } = await run.tx.step.update({
       where: { id: attempt.stepId },

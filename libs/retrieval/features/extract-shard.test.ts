@@ -292,7 +292,21 @@ describe('a shard that fails leaves no file', () => {
       Array.from({ length: 8 }, () => large),
       { decoder: openDecoder({ timeoutMs: 1 }) },
     );
-    expect(await failureOf(shard)).toMatchObject({ code: 'program_failed', message: expect.stringContaining('the decoder hangs') });
+    const names = Array.from({ length: 4 }, () => '\\d\\.jpg \\(image id\\d\\)').join(', ');
+    const message = expect.stringMatching(new RegExp(`^4 images took longer than 0.001 s to decode, ${names}: the decoder hangs`));
+    expect(await failureOf(shard)).toMatchObject({ code: 'program_failed', message });
+  });
+
+  test('when the decoder runs out of memory or its thread ends, which says at which image', async () => {
+    const decoder = openDecoder({});
+    const failing = {
+      ...decoder,
+      preprocess: () => Promise.reject(new CairnError('program_failed', 'Out of memory while decoding an image')),
+    };
+    const message = 'Out of memory while decoding an image; at that time it decoded 0.jpg (image id0)';
+    expect(await failureOf(await shardOf(await pictures(2), { decoder: failing }))).toMatchObject({ code: 'program_failed', message });
+    await decoder.close();
+    expect(await failureOf(await shardOf(await pictures(2), { decoder }))).toMatchObject({ message: 'The decoder is closed' });
   });
 
   test('when it is aborted, with the abort reason, and pending reads are aborted', async () => {

@@ -53,11 +53,10 @@ export function createImageQueue<Row extends ImageRow>(options: ImageQueueOption
   let started = 0;
   let taken = 0;
   let released = 0;
-  let slow = 0;
+  const slow: string[] = [];
 
   async function readRow(row: Row): Promise<Uint8Array | UnreadableImage> {
-    const late = () =>
-      new CairnError('storage_failed', `Reading ${row.path} (image ${row.imageId}) took longer than ${readTimeoutMs / 1000} s`);
+    const late = () => new CairnError('storage_failed', `Reading ${nameOf(row)} took longer than ${readTimeoutMs / 1000} s`);
     try {
       return await withinTime((readSignal) => read(row, readSignal), { ms: readTimeoutMs, signal, error: late });
     } catch (error) {
@@ -73,12 +72,15 @@ export function createImageQueue<Row extends ImageRow>(options: ImageQueueOption
       await untilAborted(decoder.preprocess(content, slot), signal);
       return { row, reason: null };
     } catch (error) {
+      // The decoder failed, and only this place knows at which image.
+      if (isCairnError(error, 'program_failed') && !signal.aborted)
+        throw new CairnError('program_failed', `${error.message}; at that time it decoded ${nameOf(row)}`, { cause: error });
       if (!(error instanceof UnreadableImage)) throw error;
-      if (error.isSlow) slow += 1;
-      if (slow <= MAX_SLOW_IMAGES) return { row, reason: error.message };
+      if (error.isSlow) slow.push(nameOf(row));
+      if (slow.length <= MAX_SLOW_IMAGES) return { row, reason: error.message };
       throw new CairnError(
         'program_failed',
-        `${slow} images took longer than ${decoder.timeoutMs / 1000} s to decode, the last ${row.path} (image ${row.imageId}): the decoder hangs. ` +
+        `${slow.length} images took longer than ${decoder.timeoutMs / 1000} s to decode, ${slow.join(', ')}: the decoder hangs. ` +
           'Restart the worker; remove the images named here if they are the cause.',
         { cause: error },
       );
@@ -122,6 +124,8 @@ export function createImageQueue<Row extends ImageRow>(options: ImageQueueOption
     },
   };
 }
+
+const nameOf = ({ imageId, path }: ImageRow): string => `${path} (image ${imageId})`;
 
 async function timed<T>(waited: { read: number; decode: number }, phase: 'read' | 'decode', work: Promise<T>): Promise<T> {
   const start = performance.now();
