@@ -1,5 +1,5 @@
 import type { CairnClient } from '@cairn/client';
-import { CairnError, idOf, type RunSummary, safeName } from '@cairn/contract';
+import { CairnError, idOf, type RunSummary, type RunView, type StepView, safeName } from '@cairn/contract';
 import { didYouMean, nearestName } from '@cairn/runtime';
 
 /** How many of the newest runs are searched for the beginning of an id. */
@@ -38,5 +38,16 @@ export async function findRun(client: CairnClient, text: string, signal: AbortSi
   const nearest = nearestName(text, names);
   throw new CairnError('not_found', `No run "${text}"${didYouMean(nearest)}`, {
     details: { ...(nearest === null ? {} : { nearest }), remedy: '`cairn runs` lists them.' },
+  });
+}
+
+/** @throws CairnError `not_found` with the nearest name */
+export function findStep(run: RunView, name: string): StepView {
+  const names = run.stepViews.map((step) => step.name);
+  const found = run.stepViews.find((step) => step.name === name);
+  if (found !== undefined) return found;
+  const nearest = nearestName(name, names);
+  throw new CairnError('not_found', `${run.name} has no step "${name}"${didYouMean(nearest)}`, {
+    details: { ...(nearest === null ? {} : { nearest }), remedy: `Its steps are ${names.join(', ')}.` },
   });
 }

@@ -116,3 +116,9 @@ export const checkpointView = z.object({
 /** Newest first, at most 1,000. */
 export const checkpointList = z.object({ items: z.array(checkpointView), total: z.number().int() });
 export type CheckpointList = z.infer<typeof checkpointList>;
+
+/** What became of the file of a checkpoint. */
+export function checkpointFate({ final, removedAt }: Pick<z.infer<typeof checkpointView>, 'final' | 'removedAt'>): string {
+  if (removedAt !== null) return 'removed: the result of the stage is stored';
+  return final ? 'the result of the stage' : 'kept: an attempt can resume from it';
+}

@@ -115,3 +115,30 @@ export const runTimeline = z.object({
   attemptsTotal: z.number().int(),
 });
 export type RunTimeline = z.infer<typeof runTimeline>;
+type TimelineStep = RunTimeline['steps'][number];
+type TimelineAttempt = RunTimeline['attempts'][number];
+
+/** From the beginning of a run to its end, or to the time of the answer. */
+export function timelineSpan({ steps, attempts, startedAt, finishedAt, asOf }: RunTimeline): { beginMs: number; endMs: number } {
+  const times = attempts.flatMap((attempt) => [attempt.createdAt, attempt.startedAt, attempt.endedAt]);
+  const known = [...times, startedAt, ...steps.map(({ readyAt }) => readyAt)].flatMap((at) => (at === null ? [] : [Date.parse(at)]));
+  const end = Date.parse(finishedAt ?? asOf);
+  const beginMs = Math.min(end, ...known);
+  return { beginMs, endMs: Math.max(finishedAt === null ? end : Math.max(end, ...known), beginMs + 1) };
+}
+
+/**
+ * From when the dependencies of a step were done until its first attempt was made: it waited for room. `to` is null while it waits.
+ *
+ * @param attempts of the step
+ */
+export function waitForRoom(
+  { readyAt, state }: TimelineStep,
+  attempts: readonly Pick<TimelineAttempt, 'createdAt'>[],
+): { from: string; to: string | null } | null {
+  if (readyAt === null) return null;
+  // A retry makes a step ready again after its earlier attempts.
+  const after = attempts.map(({ createdAt }) => createdAt).filter((at) => Date.parse(at) >= Date.parse(readyAt));
+  const [to = null] = after.sort();
+  return to !== null || state === 'ready' ? { from: readyAt, to } : null;
+}

@@ -75,6 +75,26 @@ describe('cairn logs', () => {
     expect(lines).toContainEqual({ attemptId: idFor('att', 1), ordinal: 1, stream: 'stdout', offset: 0, text: 'epoch 1\nepoch 2\n' });
   });
 
+  test('a search prints the lines that contain a text, each with its attempt, stream and number, page by page', async () => {
+    const attempts = [1, 2].map((ordinal) => anAttempt({ id: idFor('att', ordinal), ordinal }));
+    api.on('GET', '/v1/runs/[^/]+/steps/384/attempts', () => ({ items: attempts }));
+    api.on('GET', '/v1/attempts/[^/]+/logs/search', ({ query, path }) => {
+      const [stream, from] = [query.get('stream'), Number(query.get('from'))];
+      const none = stream !== 'stderr' || !path.includes(idFor('att', 2)) || query.get('q') !== 'loss';
+      const match = { line: from + 6, offset: from * 100, text: `loss nan at ${from}\u001b[2J` };
+      return { stream, matches: none ? [] : [match], next: none || from > 1 ? null : 4_000 };
+    });
+    expect((await logs('384', '--search', 'loss')).out).toBe(
+      '2 stderr 7 | loss nan at 1\\x1b[2J\n2 stderr 4006 | loss nan at 4000\\x1b[2J\n',
+    );
+    const lines = (await logs('384', '--search', 'loss', '--json')).out.trim().split('\n');
+    const place = { attemptId: idFor('att', 2), ordinal: 2, stream: 'stderr' };
+    expect(JSON.parse(lines[1] ?? '')).toEqual({ ...place, line: 4_006, offset: 400_000, text: 'loss nan at 4000\u001b[2J' });
+    const first = await logs('384', '--search', 'loss', '--attempt', '1');
+    expect(first).toEqual({ code: 0, out: '', err: 'No line of 384 contains it.\n' });
+    expect((await logs('384', '--search', 'loss', '--follow')).code).toBe(2);
+  });
+
   test('for a reused step says where its log is', async () => {
     expect(await logs('prepare')).toEqual({
       code: 0,

@@ -1,45 +1,57 @@
 import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { boundedBody, type StepLogPiece } from '@cairn/client';
-import { CairnError, type LogStream, logStream } from '@cairn/contract';
-import { didYouMean, makeFolder, nearestName, pathBelow } from '@cairn/runtime';
+import { boundedBody, type CairnClient, type StepLogPiece } from '@cairn/client';
+import { type AttemptView, CairnError, type LogMatches, type LogStream, logStream } from '@cairn/contract';
+import { makeFolder, pathBelow } from '@cairn/runtime';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
-import { findRun } from '../find-run.ts';
+import { findRun, findStep } from '../find-run.ts';
 import type { Style } from '../output/style.ts';
 import { plural } from '../output/units.ts';
 import { visibleLogLine } from '../output/visible-text.ts';
 import { wholeNumber } from './options.ts';
 
-type LogsOptions = { follow?: true; attempt?: number; stream: LogStream | 'all' };
+type LogsOptions = { follow?: true; attempt?: number; stream: LogStream | 'all'; search?: string };
 
 export function addLogs({ program, action }: Registrar): void {
   program
     .command('logs <run> <step>')
     .description('prints the log of a step over all its attempts')
     .option('-f, --follow', 'continues until the step ends')
+    .option('--search <text>', 'only the lines that contain this text, in any case, each with its number')
     .option('--attempt <number>', 'only this attempt, counted from 1', wholeNumber(1, 1_000_000))
     .addOption(new Option('--stream <stream>', 'which of its streams').choices([...logStream.options, 'all']).default('all'))
     .action(action(logs));
 }
 
 async function logs({ ui, signal, client }: Session, text: string, step: string, options: LogsOptions): Promise<undefined> {
+  if (options.search !== undefined && options.follow)
+    throw new CairnError('invalid_request', '--search and --follow exclude each other', {
+      details: { remedy: 'A search ends at the end of the log; follow it through grep.' },
+    });
   const api = await client();
   const found = await findRun(api, text, signal);
   const run = await api.getRun(found.id, { signal });
-  const view = run.stepViews.find(({ name }) => name === step);
-  if (view === undefined) {
-    const names = run.stepViews.map(({ name }) => name);
-    const nearest = nearestName(step, names);
-    throw new CairnError('not_found', `${run.name} has no step "${step}"${didYouMean(nearest)}`, {
-      details: { ...(nearest === null ? {} : { nearest }), remedy: `Its steps are ${names.join(', ')}.` },
-    });
-  }
+  const view = findStep(run, step);
   if (view.reusedFrom !== null) {
     ui.note(`${step} was reused: its log is that of \`cairn logs ${view.reusedFrom.runName} ${step}\`.`);
     return undefined;
   }
   const streams: LogStream[] = options.stream === 'all' ? ['agent', 'stdout', 'stderr'] : [options.stream];
+  if (options.search !== undefined) {
+    const attempts = (await api.listAttempts(run.id, step, { signal })).items.filter(
+      ({ ordinal }) => options.attempt === undefined || ordinal === options.attempt,
+    );
+    let lines = 0;
+    for await (const match of matchesOf(api, { attempts, streams, q: options.search, signal })) {
+      lines += 1;
+      const { ordinal, stream, line, text: found } = match;
+      if (ui.isJson) ui.jsonLine(match);
+      else ui.stdout.write(`${ui.style.dim(`${ordinal} ${stream.padEnd(6)} ${line} |`)} ${visibleLogLine(found, ui.style)}\n`);
+    }
+    if (lines === 0) ui.note(ui.style.dim(`No line of ${step} contains it.`));
+    return undefined;
+  }
   const printer = createLogPrinter((line) => ui.stdout.write(`${line}\n`), ui.style);
   let attempts = 0;
   const pieces = api.followStepLogs({ runId: run.id, step, streams, ordinal: options.attempt, follow: options.follow === true, signal });
@@ -51,6 +63,21 @@ async function logs({ ui, signal, client }: Session, text: string, step: string,
   printer.end();
   if (attempts === 0) ui.note(ui.style.dim(`${step} has no log${view.attempts === 0 ? `: it is ${view.state}` : ' yet'}.`));
   return undefined;
+}
+
+type Search = { attempts: readonly AttemptView[]; streams: readonly LogStream[]; q: string; signal: AbortSignal };
+
+/** The lines that contain a text, attempt by attempt and stream by stream. */
+async function* matchesOf(api: CairnClient, { attempts, streams, q, signal }: Search) {
+  for (const { id: attemptId, ordinal } of attempts) {
+    for (const stream of streams) {
+      for (let from: number | null = 1; from !== null; ) {
+        const page: LogMatches = await api.searchLog(attemptId, { q, stream, from, limit: 1_000 }, { signal });
+        for (const match of page.matches) yield { attemptId, ordinal, stream, ...match };
+        from = page.next;
+      }
+    }
+  }
 }
 
 /** Characters of a line kept until it ends: a program that never ends its lines must not fill the memory. */

@@ -1,4 +1,4 @@
-import type { RunTimeline } from '@cairn/contract';
+import { type RunTimeline, timelineSpan, waitForRoom } from '@cairn/contract';
 
 type TimelineStep = RunTimeline['steps'][number];
 type TimelineAttempt = RunTimeline['attempts'][number];
@@ -20,14 +20,7 @@ export const maxLanes = 6;
 
 /** The bars of every step between the beginning of the run and its end, or now. Pure. */
 export function layOutTimeline(timeline: RunTimeline): { rows: TimelineRow[]; beginMs: number; endMs: number } {
-  const times = timeline.attempts.flatMap(({ createdAt, startedAt, endedAt }) => [createdAt, startedAt, endedAt]);
-  const known = [...times, timeline.startedAt, ...timeline.steps.map((step) => step.readyAt)].flatMap((at) =>
-    at === null ? [] : [Date.parse(at)],
-  );
-  const isOver = timeline.finishedAt !== null;
-  const asOf = Date.parse(timeline.finishedAt ?? timeline.asOf);
-  const beginMs = Math.min(asOf, ...known);
-  const endMs = Math.max(isOver ? Math.max(asOf, ...known) : asOf, beginMs + 1);
+  const { beginMs, endMs } = timelineSpan(timeline);
   const share = (at: string | null): number =>
     Math.min(1, Math.max(0, ((at === null ? endMs : Date.parse(at)) - beginMs) / (endMs - beginMs)));
 
@@ -42,13 +35,8 @@ export function layOutTimeline(timeline: RunTimeline): { rows: TimelineRow[]; be
       else if (lanes.length < maxLanes) lanes.push([bar]);
       else hidden += 1;
     }
-    // A retry makes a step ready again after its earlier attempts.
-    const first = attempts
-      .map(({ createdAt }) => createdAt)
-      .filter((at) => step.readyAt !== null && Date.parse(at) >= Date.parse(step.readyAt))
-      .sort()[0];
-    const isWaiting = step.readyAt !== null && (first !== undefined || step.state === 'ready');
-    return { step, waits: isWaiting ? [{ from: share(step.readyAt), to: share(first ?? null), what: 'waits' }] : [], lanes, hidden };
+    const wait = waitForRoom(step, attempts);
+    return { step, waits: wait === null ? [] : [{ from: share(wait.from), to: share(wait.to), what: 'waits' }], lanes, hidden };
   });
   return { rows, beginMs, endMs };
 }

@@ -1,4 +1,4 @@
-import type { CheckpointList, MetricsView, RunView, StepView } from '@cairn/contract';
+import { checkpointFate, type MetricsView, type RunView, type StepView } from '@cairn/contract';
 import { NativeSelect } from '@mantine/core';
 import { useInViewport } from '@mantine/hooks';
 import { useQueries } from '@tanstack/react-query';
@@ -237,7 +237,7 @@ function Checkpoints({ run, stages }: { run: RunView; stages: readonly StepView[
                   <Ago at={createdAt} />
                 </td>
                 <td>{verifiedAt === null ? 'not yet' : <Ago at={verifiedAt} />}</td>
-                <td>{fate(one)}</td>
+                <td>{checkpointFate(one)}</td>
               </tr>
             ))}
           </tbody>
@@ -250,12 +250,6 @@ function Checkpoints({ run, stages }: { run: RunView; stages: readonly StepView[
       )}
     </section>
   );
-}
-
-/** What became of the file. */
-function fate({ final, removedAt }: Pick<CheckpointList['items'][number], 'final' | 'removedAt'>): string {
-  if (removedAt !== null) return 'removed: the result of the stage is stored';
-  return final ? 'the result of the stage' : 'kept: an attempt can resume from it';
 }
 
 type CurveChartProps = {
