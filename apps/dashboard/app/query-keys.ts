@@ -20,6 +20,8 @@ export const keys = {
   codeHosts: ['code-hosts'],
   retention: ['retention'],
   secrets: ['secrets'],
+  tokens: ['tokens'],
+  audit: ['audit'],
   views: ['views'],
   run: (runId: string) => ['run', runId],
   /** `part` is a hint's `what` (`metrics`, `logs`, `shards`), or `events` or `timeline`, which change with the run itself. */

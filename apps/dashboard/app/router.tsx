@@ -1,4 +1,4 @@
-import { addressQuery } from '@cairn/contract';
+import { addressQuery, type CallerAction } from '@cairn/contract';
 import { createRootRouteWithContext, createRoute, createRouter, Link, lazyRouteComponent, Outlet } from '@tanstack/react-router';
 import { z } from 'zod';
 import { auditSearch } from '../pages/admin/audit-search.ts';
@@ -16,19 +16,44 @@ import { ProblemNotice } from '../parts/problem.tsx';
 import { useTitle } from '../parts/title.ts';
 import { Layout } from './layout.tsx';
 import {
+  auditQuery,
+  budgetsQuery,
+  codeHostsQuery,
+  comparisonQuery,
   datasetQuery,
   datasetsQuery,
+  evaluationLineageQuery,
   fleetQuery,
   fleetWorkQuery,
+  ledgerQuery,
+  meQuery,
   modelsQuery,
+  newestModelsQuery,
+  queryScoresQuery,
+  recipeQuery,
+  recipesQuery,
+  reportsQuery,
   retentionQuery,
   runQuery,
   schedulesQuery,
+  scoreDistributionQuery,
+  secretKeysQuery,
+  tokensQuery,
+  triggerDeliveriesQuery,
   triggerQuery,
   triggersQuery,
+  webhookDeliveriesQuery,
+  webhookQuery,
+  webhooksQuery,
 } from './queries.ts';
 import { stringifySearch } from './search.ts';
 import type { Services } from './services.ts';
+
+/** Asks for what not every role may read, once it is known who is signed in. */
+async function askIfAllowed({ client, queries }: Services, action: CallerAction, ask: () => void): Promise<void> {
+  const me = await queries.ensureQueryData(meQuery(client)).catch(() => undefined);
+  if (me?.actions.includes(action)) ask();
+}
 
 const root = createRootRouteWithContext<Services>()({ component: Outlet });
 
@@ -82,12 +107,28 @@ const compare = createRoute({
   getParentRoute: () => signedIn,
   path: 'compare',
   validateSearch: compareSearch,
+  loaderDeps: ({ search: { runs: ids = [] } }) => ({ ids }),
+  loader: ({ cause, context: { client, queries }, deps: { ids } }) => {
+    if (cause !== 'stay' && ids.length > 1) void queries.prefetchQuery(comparisonQuery(client, ids));
+  },
   component: lazyRouteComponent(() => import('../pages/compare/compare-page.tsx'), 'ComparePage'),
 });
 const submit = createRoute({
   getParentRoute: () => signedIn,
   path: 'submit',
   validateSearch: submitSearch,
+  loaderDeps: ({ search: { from, recipe } }) => ({ from, recipe }),
+  loader: ({ cause, context, deps: { from, recipe } }) => {
+    // While a recipe is edited, the address changes with every word.
+    if (cause === 'stay') return;
+    const { client, queries } = context;
+    void askIfAllowed(context, 'run.submit', async () => {
+      if (from !== undefined) return queries.prefetchQuery(runQuery(client, from));
+      const recipes = queries.ensureQueryData(recipesQuery(client)).catch(() => null);
+      const name = recipe ?? (await recipes)?.items[0]?.name;
+      if (name !== undefined) await queries.prefetchQuery(recipeQuery(client, name));
+    });
+  },
   component: lazyRouteComponent(() => import('../pages/submit/submit-page.tsx'), 'SubmitPage'),
 });
 const models = createRoute({
@@ -111,12 +152,24 @@ const evaluation = createRoute({
   getParentRoute: () => signedIn,
   path: 'evaluation',
   validateSearch: evaluationSearch,
+  loaderDeps: ({ search }) => search,
+  loader: ({ cause, context: { client, queries }, deps }) => {
+    const { of } = deps;
+    if (of === undefined || cause === 'stay') return;
+    void queries.prefetchQuery(evaluationLineageQuery(client, of));
+    // The scores of the queries are a file: a pointer that passes over a table of models has none of them read.
+    if (cause === 'preload') return;
+    void queries.prefetchQuery(scoreDistributionQuery(client, of, deps));
+    void queries.prefetchQuery(queryScoresQuery(client, of, deps));
+  },
   component: lazyRouteComponent(() => import('../pages/evaluation/evaluation-page.tsx'), 'EvaluationPage'),
 });
 const tryPicture = createRoute({
   getParentRoute: () => signedIn,
   path: 'try',
   validateSearch: z.object({ model: z.string().max(130).optional().catch(undefined) }),
+  loader: ({ context }) =>
+    void askIfAllowed(context, 'picture.search', () => context.queries.prefetchQuery(newestModelsQuery(context.client))),
   component: lazyRouteComponent(() => import('../pages/try/try-page.tsx'), 'TryPage'),
 });
 
@@ -149,12 +202,20 @@ const fleet = createRoute({
 const tokens = createRoute({
   getParentRoute: () => signedIn,
   path: 'tokens',
+  /** The searched text. */
+  validateSearch: z.object({ q: z.string().max(100).optional().catch(undefined) }),
+  loader: ({ cause, context }) => {
+    if (cause !== 'stay') void askIfAllowed(context, 'token.manage', () => context.queries.prefetchQuery(tokensQuery(context.client)));
+  },
   component: lazyRouteComponent(() => import('../pages/admin/tokens-page.tsx'), 'TokensPage'),
 });
 const audit = createRoute({
   getParentRoute: () => signedIn,
   path: 'audit',
   validateSearch: auditSearch,
+  loaderDeps: ({ search }) => search,
+  loader: ({ context, deps }) =>
+    void askIfAllowed(context, 'audit.read', () => context.queries.prefetchQuery(auditQuery(context.client, deps))),
   component: lazyRouteComponent(() => import('../pages/admin/audit-page.tsx'), 'AuditPage'),
 });
 
@@ -162,6 +223,11 @@ const ledger = createRoute({
   getParentRoute: () => signedIn,
   path: 'ledger',
   validateSearch: ledgerSearch,
+  loaderDeps: ({ search }) => search,
+  loader: ({ context: { client, queries }, deps }) => {
+    void queries.prefetchQuery(ledgerQuery(client, deps));
+    void queries.prefetchQuery(budgetsQuery(client));
+  },
   component: lazyRouteComponent(() => import('../pages/ledger/ledger-page.tsx'), 'LedgerPage'),
 });
 
@@ -185,29 +251,46 @@ const trigger = createRoute({
   getParentRoute: () => signedIn,
   path: 'triggers/$name',
   validateSearch: hookDeliveriesSearch,
-  loader: ({ context: { client, queries }, params }) => void queries.prefetchQuery(triggerQuery(client, params.name)),
+  loaderDeps: ({ search }) => search,
+  loader: ({ context: { client, queries }, deps, params }) => {
+    void queries.prefetchQuery(triggerQuery(client, params.name));
+    void queries.prefetchQuery(triggerDeliveriesQuery(client, params.name, deps));
+  },
   component: lazyRouteComponent(() => import('../pages/automation/trigger-page.tsx'), 'TriggerPage'),
 });
 const webhooks = createRoute({
   getParentRoute: () => signedIn,
   path: 'webhooks',
+  loader: ({ context }) =>
+    void askIfAllowed(context, 'delivery.manage', () => context.queries.prefetchQuery(webhooksQuery(context.client))),
   component: lazyRouteComponent(() => import('../pages/automation/webhooks-page.tsx'), 'WebhooksPage'),
 });
 const webhook = createRoute({
   getParentRoute: () => signedIn,
   path: 'webhooks/$name',
   validateSearch: outgoingSearch,
+  loaderDeps: ({ search }) => search,
+  loader: ({ context, deps, params: { name } }) =>
+    void askIfAllowed(context, 'delivery.manage', () => {
+      void context.queries.prefetchQuery(webhookQuery(context.client, name));
+      void context.queries.prefetchQuery(webhookDeliveriesQuery(context.client, name, deps));
+    }),
   component: lazyRouteComponent(() => import('../pages/automation/webhook-page.tsx'), 'WebhookPage'),
 });
 const codeHosts = createRoute({
   getParentRoute: () => signedIn,
   path: 'code-hosts',
+  loader: ({ context }) =>
+    void askIfAllowed(context, 'delivery.manage', () => context.queries.prefetchQuery(codeHostsQuery(context.client))),
   component: lazyRouteComponent(() => import('../pages/automation/webhooks-page.tsx'), 'CodeHostsPage'),
 });
 const codeHost = createRoute({
   getParentRoute: () => signedIn,
   path: 'code-hosts/$name',
   validateSearch: outgoingSearch,
+  loaderDeps: ({ search }) => search,
+  loader: ({ context, deps, params: { name } }) =>
+    void askIfAllowed(context, 'delivery.manage', () => context.queries.prefetchQuery(reportsQuery(context.client, name, deps))),
   component: lazyRouteComponent(() => import('../pages/automation/webhook-page.tsx'), 'CodeHostPage'),
 });
 const retention = createRoute({
@@ -219,6 +302,8 @@ const retention = createRoute({
 const secrets = createRoute({
   getParentRoute: () => signedIn,
   path: 'secrets',
+  loader: ({ context }) =>
+    void askIfAllowed(context, 'secret.manage', () => context.queries.prefetchQuery(secretKeysQuery(context.client))),
   component: lazyRouteComponent(() => import('../pages/storage/secrets-page.tsx'), 'SecretsPage'),
 });
 

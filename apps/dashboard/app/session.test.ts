@@ -80,6 +80,59 @@ test(
 );
 
 test(
+  'a page asks for its data while its code is loaded, and as its link is pointed at, and for nothing that the role may not read',
+  async () => {
+    const runs = [await harness.submit({ name: 'one' }), await harness.submit({ name: 'other' })];
+    await client.addTrigger({ name: 'landmarks', provider: 'github', run: { recipe: 'tiny', dataset: 'toy' } });
+    await client.addWebhook({ name: 'chat', url: 'https://chat.example.org/hook', events: ['run.ended'] });
+    await client.addCodeHost({
+      name: 'hub',
+      provider: 'github',
+      url: 'https://github.com',
+      repositories: ['team/landmarks'],
+      token: 'a-token-of-the-code-host',
+    });
+    const ofAdmins = {
+      '/tokens': '/v1/tokens',
+      '/audit?action=token.create': '/v1/audit',
+      '/secrets': '/v1/secrets',
+      '/webhooks': '/v1/webhooks',
+      '/webhooks/chat': '/v1/webhooks/chat/deliveries',
+      '/code-hosts': '/v1/code-hosts',
+      '/code-hosts/hub': '/v1/code-hosts/hub/deliveries',
+    };
+    const asks = {
+      ...ofAdmins,
+      [`/compare?runs=${runs.join(',')}`]: '/v1/runs/comparison',
+      '/submit?recipe=tiny': '/v1/recipes/tiny',
+      [`/submit?from=${runs[0]}`]: `/v1/runs/${runs[0]}`,
+      '/evaluation?of=nothing': '/v1/evaluation/queries',
+      '/try': '/v1/models',
+      '/ledger?period=week': '/v1/ledger',
+      '/triggers/landmarks': '/v1/triggers/landmarks/deliveries',
+    };
+    const page = await openPage('/runs', { expected: [/status of 404/] });
+    // The code of a page never arrives: what is asked is not asked by the page.
+    await page.route(/assets\/[a-z]+-page-[^/]+\.js$/, () => undefined);
+    const isAsked = (call: string) => page.waitForRequest((request) => new URL(request.url()).pathname === call);
+    for (const [path, call] of Object.entries(asks)) await Promise.all([isAsked(call), page.goto(path)]);
+    await page.unrouteAll({ behavior: 'ignoreErrors' });
+    await page.goto('/runs');
+    await Promise.all([isAsked('/v1/ledger'), page.getByRole('link', { name: 'Ledger' }).hover()]);
+
+    const { page: viewer } = await openAs('viewer', '/runs');
+    const requests: string[] = [];
+    viewer.on('request', (request) => requests.push(new URL(request.url()).pathname));
+    for (const [path, call] of Object.entries(ofAdmins).slice(0, 4)) {
+      await viewer.goto(path);
+      await viewer.getByText('it takes a token of the role admin').waitFor();
+      expect(requests).not.toContain(call);
+    }
+  },
+  limitMs,
+);
+
+test(
   'seven tabs share one event stream, and another takes it over when its tab is closed',
   async () => {
     const first = await openPage('/runs');

@@ -1,14 +1,14 @@
 import type { AuditEntry } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
+import { auditQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
-import { pageQuery } from '../../parts/page-search.ts';
 import { Pager } from '../../parts/pager.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
@@ -92,28 +92,14 @@ function Entries({ search }: { search: AuditSearch }) {
   const { client } = useServices();
   const navigate = useNavigate({ from: '/audit' });
   useFollow('runs');
-  const { cursor, actor, action, target } = search;
-  const audit = useQuery({
-    queryKey: ['audit', search],
-    queryFn: ({ signal }) =>
-      client.listAudit(
-        {
-          ...pageQuery(cursor),
-          ...(actor === undefined ? {} : { actor }),
-          ...(action === undefined ? {} : { action }),
-          ...(target === undefined ? {} : { target }),
-        },
-        { signal },
-      ),
-    placeholderData: keepPreviousData,
-  });
+  const audit = useQuery(auditQuery(client, search));
   return (
     <>
       <Answer of={audit}>
         {({ items }) => (items.length === 0 ? <p className={tableClasses.empty}>No entry matches.</p> : <EntryTable items={items} />)}
       </Answer>
       <Pager
-        cursor={cursor}
+        cursor={search.cursor}
         nextCursor={audit.data?.nextCursor ?? null}
         onGo={(next) => void navigate({ search: { ...search, cursor: next } })}
       />

@@ -1,10 +1,12 @@
 import { type TokenRole, type TokenView, tokenRole } from '@cairn/contract';
 import { Button, NativeSelect, TextInput } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
-import { Link } from '@tanstack/react-router';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay, useMe } from '../../app/me.ts';
+import { tokensQuery } from '../../app/queries.ts';
+import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import dialogClasses from '../../parts/confirm-dialog.module.css';
@@ -17,7 +19,6 @@ import { Ago } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import classes from './admin.module.css';
 
-const queryKey = ['tokens'];
 /** Rows in the document. */
 const shown = 60;
 
@@ -41,15 +42,16 @@ export function TokensPage() {
 
 function Tokens() {
   const { client } = useServices();
-  const tokens = useQuery({ queryKey, queryFn: ({ signal }) => client.listTokens({ signal }) });
+  const tokens = useQuery(tokensQuery(client));
   return <Answer of={tokens}>{({ items }) => <TokenTable items={items} />}</Answer>;
 }
 
 function TokenTable({ items }: { items: readonly TokenView[] }) {
   const me = useMe();
-  const [search, setSearch] = useState('');
+  const { q = '' } = useSearch({ from: '/signed-in/tokens' });
+  const navigate = useNavigate({ from: '/tokens' });
   const [asks, setAsks] = useState<Token | 'create' | null>(null);
-  const words = search.toLowerCase();
+  const words = q.toLowerCase();
   const found = items.filter(({ id, name, role }) => `${name} ${role} ${id}`.toLowerCase().includes(words));
   return (
     <>
@@ -59,8 +61,9 @@ function TokenTable({ items }: { items: readonly TokenView[] }) {
           type="search"
           aria-label="Search the tokens"
           placeholder="Name, role or id"
-          value={search}
-          onChange={(event) => setSearch(event.currentTarget.value)}
+          value={q}
+          maxLength={100}
+          onChange={({ currentTarget: { value } }) => void navigate({ search: { q: value || undefined }, replace: true })}
         />
         <span className={tableClasses.dim} role="status">
           {formatCount(found.length)} of {formatCount(items.length)}
@@ -125,7 +128,7 @@ function RevokeDialog({ token, onClose }: { token: Token; onClose: () => void })
   const revoke = useMutation({
     mutationFn: () => client.revokeToken(token.id),
     onSuccess: async () => {
-      await queries.invalidateQueries({ queryKey });
+      await queries.invalidateQueries({ queryKey: keys.tokens });
       onClose();
     },
   });
@@ -153,7 +156,7 @@ function CreateDialog({ onClose }: { onClose: () => void }) {
   const [days, setDays] = useState('');
   const create = useMutation({
     mutationFn: () => client.createToken({ name, role, ...(days === '' ? {} : { expiresInDays: Number(days) }) }),
-    onSuccess: () => queries.invalidateQueries({ queryKey }),
+    onSuccess: () => queries.invalidateQueries({ queryKey: keys.tokens }),
   });
   return (
     <ConfirmDialog

@@ -8,12 +8,11 @@ import {
   triggerGroupText,
 } from '@cairn/contract';
 import { Button, NativeSelect } from '@mantine/core';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { useMay } from '../../app/me.ts';
-import { triggerQuery } from '../../app/queries.ts';
-import { keys } from '../../app/query-keys.ts';
+import { triggerDeliveriesQuery, triggerQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { Commit } from '../../parts/commit.tsx';
@@ -21,7 +20,6 @@ import { CopyButton, quoted } from '../../parts/copy-call.tsx';
 import { Facts } from '../../parts/facts.tsx';
 import type { Look } from '../../parts/looks.ts';
 import { formatCount } from '../../parts/numbers.ts';
-import { pageQuery } from '../../parts/page-search.ts';
 import { Pager } from '../../parts/pager.tsx';
 import { ReleaseDialog } from '../../parts/release-dialog.tsx';
 import { StateBadge } from '../../parts/state-badge.tsx';
@@ -45,15 +43,13 @@ const outcomeOf = (value: string): DeliveryOutcome | undefined => deliveryOutcom
 /** A trigger, and what was delivered to it in the last week: why each started a run, or why not. */
 export function TriggerPage() {
   const { name } = useParams({ from: '/signed-in/triggers/$name' });
-  const { cursor, outcome } = useSearch({ from: '/signed-in/triggers/$name' });
+  const search = useSearch({ from: '/signed-in/triggers/$name' });
+  const { cursor, outcome } = search;
   const navigate = useNavigate({ from: '/triggers/$name' });
   const { client } = useServices();
   const trigger = useQuery({ ...triggerQuery(client, name), refetchInterval: pollMs });
-  const query = { ...pageQuery(cursor), ...(outcome === undefined ? {} : { outcome }) };
   const deliveries = useQuery({
-    queryKey: [...keys.triggers, 'one', name, 'deliveries', query],
-    queryFn: ({ signal }) => client.listDeliveries(name, query, { signal }),
-    placeholderData: keepPreviousData,
+    ...triggerDeliveriesQuery(client, name, search),
     refetchInterval: pollMs,
     enabled: trigger.data !== undefined,
   });

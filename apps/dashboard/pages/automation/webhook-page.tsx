@@ -1,8 +1,9 @@
 import type { OutgoingDeliveryView, WebhookView } from '@cairn/contract';
 import { Button } from '@mantine/core';
-import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query';
+import { useMutation, useQuery } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
+import { reportsQuery, webhookDeliveriesQuery, webhookQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
@@ -10,11 +11,9 @@ import { ConfirmDialog } from '../../parts/confirm-dialog.tsx';
 import { quoted } from '../../parts/copy-call.tsx';
 import { Facts } from '../../parts/facts.tsx';
 import { formatCount } from '../../parts/numbers.ts';
-import { pageQuery } from '../../parts/page-search.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { Ago, At } from '../../parts/time.tsx';
 import { AdminsPage, pollMs } from './automation-heading.tsx';
-import type { OutgoingSearch } from './automation-search.ts';
 import { Outgoing } from './outgoing.tsx';
 
 /** A webhook: what was sent to it, and what it answered. */
@@ -32,23 +31,14 @@ export function WebhookPage() {
   );
 }
 
-const queryOf = ({ cursor, state }: OutgoingSearch) => ({ ...pageQuery(cursor), ...(state === undefined ? {} : { state }) });
-
 function Webhook({ name }: { name: string }) {
   const { client, queries } = useServices();
   const search = useSearch({ from: '/signed-in/webhooks/$name' });
   const navigate = useNavigate({ from: '/webhooks/$name' });
   const [asks, setAsks] = useState<OutgoingDeliveryView | null>(null);
-  const webhook = useQuery({
-    queryKey: [...keys.webhooks, name],
-    queryFn: ({ signal }) => client.getWebhook(name, { signal }),
-    refetchInterval: pollMs,
-  });
-  const query = queryOf(search);
+  const webhook = useQuery({ ...webhookQuery(client, name), refetchInterval: pollMs });
   const deliveries = useQuery({
-    queryKey: [...keys.webhooks, name, 'deliveries', query],
-    queryFn: ({ signal }) => client.listWebhookDeliveries(name, query, { signal }),
-    placeholderData: keepPreviousData,
+    ...webhookDeliveriesQuery(client, name, search),
     refetchInterval: pollMs,
     enabled: webhook.data !== undefined,
   });
@@ -147,13 +137,7 @@ function Reports({ name }: { name: string }) {
   const { client } = useServices();
   const search = useSearch({ from: '/signed-in/code-hosts/$name' });
   const navigate = useNavigate({ from: '/code-hosts/$name' });
-  const query = queryOf(search);
-  const reports = useQuery({
-    queryKey: [...keys.codeHosts, name, query],
-    queryFn: ({ signal }) => client.listReports(name, query, { signal }),
-    placeholderData: keepPreviousData,
-    refetchInterval: pollMs,
-  });
+  const reports = useQuery({ ...reportsQuery(client, name, search), refetchInterval: pollMs });
   return (
     <Answer of={reports}>{(page) => <Outgoing page={page} search={search} onGo={(next) => void navigate({ search: next })} />}</Answer>
   );

@@ -2,7 +2,7 @@ import type { CodeHostView, WebhookView } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
-import { keys } from '../../app/query-keys.ts';
+import { codeHostsQuery, webhooksQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { CopyButton } from '../../parts/copy-call.tsx';
@@ -27,7 +27,7 @@ export function WebhooksPage() {
 
 function Webhooks() {
   const { client } = useServices();
-  const webhooks = useQuery({ queryKey: keys.webhooks, queryFn: ({ signal }) => client.listWebhooks({ signal }), refetchInterval: pollMs });
+  const webhooks = useQuery({ ...webhooksQuery(client), refetchInterval: pollMs });
   return (
     <Answer of={webhooks}>
       {({ items }) =>
@@ -67,7 +67,7 @@ export function CodeHostsPage() {
 
 function CodeHosts() {
   const { client } = useServices();
-  const hosts = useQuery({ queryKey: keys.codeHosts, queryFn: ({ signal }) => client.listCodeHosts({ signal }), refetchInterval: pollMs });
+  const hosts = useQuery({ ...codeHostsQuery(client), refetchInterval: pollMs });
   return (
     <Answer of={hosts}>
       {({ items }) =>

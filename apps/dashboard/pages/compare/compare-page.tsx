@@ -1,10 +1,10 @@
 import type { RunComparison, RunListItem, SettingDifference } from '@cairn/contract';
 import { Button } from '@mantine/core';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { lazy, type ReactNode, Suspense } from 'react';
 import { useFollow } from '../../app/follow.ts';
-import { keys } from '../../app/query-keys.ts';
+import { comparisonQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { CopyCall } from '../../parts/copy-call.tsx';
@@ -22,12 +22,7 @@ const Curves = lazy(() => import('./compared-curves.tsx'));
 export function ComparePage() {
   const { runs: ids = [] } = useSearch({ from: '/signed-in/compare' });
   const { client } = useServices();
-  const comparison = useQuery({
-    queryKey: [...keys.runs, 'comparison', ids],
-    queryFn: ({ signal }) => client.compareRuns(ids, { signal }),
-    enabled: ids.length > 1,
-    placeholderData: keepPreviousData,
-  });
+  const comparison = useQuery({ ...comparisonQuery(client, ids), enabled: ids.length > 1 });
   useFollow('runs');
   useTitle('Compare runs');
   return (

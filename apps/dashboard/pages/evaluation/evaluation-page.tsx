@@ -1,8 +1,7 @@
 import { type EvaluationView, gateParts, type LineageView, type ScoreDistribution } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
-import { runQuery } from '../../app/queries.ts';
-import { keys } from '../../app/query-keys.ts';
+import { evaluationLineageQuery, runQuery, scoreDistributionQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
@@ -33,10 +32,7 @@ function NoEvaluation() {
 
 function Evaluation({ of }: { of: string }) {
   const { client } = useServices();
-  const lineage = useQuery({
-    queryKey: keys.evaluation(of, 'lineage'),
-    queryFn: ({ signal }) => client.getEvaluationLineage(of, { signal }),
-  });
+  const lineage = useQuery(evaluationLineageQuery(client, of));
   useTitle(lineage.data?.evaluation.name ?? 'Evaluation');
   return <Answer of={lineage}>{(data) => <Evaluated of={of} lineage={data} />}</Answer>;
 }
@@ -98,12 +94,7 @@ function Made({ lineage: { evaluation, dataset, models, made } }: { lineage: Lin
 /** How many queries have which average precision: bars, and beside each that of the other evaluation. */
 function Distribution({ of }: { of: string }) {
   const { client } = useServices();
-  const { against } = useSearch({ from: '/signed-in/evaluation' });
-  const counted = useQuery({
-    queryKey: keys.evaluation(of, 'distribution', against),
-    queryFn: ({ signal }) => client.getScoreDistribution({ of, against }, { signal }),
-    placeholderData: (previous) => previous,
-  });
+  const counted = useQuery(scoreDistributionQuery(client, of, useSearch({ from: '/signed-in/evaluation' })));
   return (
     <section aria-label="Average precision" className={classes.card}>
       <h2>Average precision of the queries</h2>

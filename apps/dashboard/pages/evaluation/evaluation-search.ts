@@ -26,3 +26,7 @@ export const orders = {
   lost: { label: 'lost most', needsAgainst: true },
   id: { label: 'by id', needsAgainst: false },
 } as const satisfies Record<(typeof queryOrders)[number], { label: string; needsAgainst: boolean }>;
+
+/** The order that is shown: the worst first where the address has none that is possible. */
+export const orderOfSearch = ({ sort, against }: EvaluationSearch): keyof typeof orders =>
+  sort !== undefined && (against !== undefined || !orders[sort].needsAgainst) ? sort : 'worst';

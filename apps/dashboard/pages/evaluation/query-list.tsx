@@ -3,27 +3,21 @@ import { Button, NativeSelect, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useId, useState } from 'react';
+import { queryScoresQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { formatCount } from '../../parts/numbers.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import classes from './evaluation.module.css';
-import { type EvaluationSearch, orders } from './evaluation-search.ts';
+import { type EvaluationSearch, orderOfSearch, orders } from './evaluation-search.ts';
 import { QueryPart } from './query-part.tsx';
-
-/** Each has its picture and those of its first results. */
-const pageSize = 10;
 
 /** The queries of an evaluation, page by page, in the chosen order. */
 export function QueryList({ of, lineage }: { of: string; lineage: LineageView }) {
   const { client } = useServices();
-  const { against, sort, usage, query, cursor } = useSearch({ from: '/signed-in/evaluation' });
-  const order = sort !== undefined && (against !== undefined || !orders[sort].needsAgainst) ? sort : 'worst';
-  const scores = useQuery({
-    queryKey: keys.evaluation(of, 'queries', against, order, usage, query, cursor),
-    queryFn: ({ signal }) => client.listQueryScores({ of, against, sort: order, usage, query, limit: pageSize, cursor }, { signal }),
-    placeholderData: (previous) => previous,
-  });
+  const search = useSearch({ from: '/signed-in/evaluation' });
+  const { against, usage, query, cursor } = search;
+  const scores = useQuery(queryScoresQuery(client, of, search));
   const ids = scores.data?.items.map(({ queryId }) => queryId) ?? [];
   const results = useQuery({
     queryKey: keys.evaluation(of, 'neighbours', against, ids),
@@ -33,7 +27,7 @@ export function QueryList({ of, lineage }: { of: string; lineage: LineageView })
   });
   return (
     <section aria-label="Queries">
-      <Choices order={order} />
+      <Choices order={orderOfSearch(search)} />
       {scores.data === undefined ? (
         scores.error === null ? (
           <p role="status">Loading …</p>

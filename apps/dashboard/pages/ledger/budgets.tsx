@@ -1,6 +1,6 @@
 import { type BudgetState, budgetSentence } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
-import { keys } from '../../app/query-keys.ts';
+import { budgetsQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import type { Look } from '../../parts/looks.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
@@ -17,7 +17,7 @@ const budgetLooks = {
 /** What counts against each budget; nothing where there is none. */
 export function Budgets() {
   const { client } = useServices();
-  const budgets = useQuery({ queryKey: [...keys.ledger, 'budgets'], queryFn: ({ signal }) => client.listBudgets({ signal }) });
+  const budgets = useQuery(budgetsQuery(client));
   if (budgets.data === undefined)
     return budgets.error === null ? null : <ProblemNotice error={budgets.error} onRetry={() => void budgets.refetch()} />;
   if (budgets.data.items.length === 0) return null;

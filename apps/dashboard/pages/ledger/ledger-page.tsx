@@ -7,23 +7,22 @@ import {
   ledgerProperty,
   lossCause,
 } from '@cairn/contract';
-import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import { useFollow } from '../../app/follow.ts';
-import { keys } from '../../app/query-keys.ts';
+import { ledgerQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import type { Look } from '../../parts/looks.ts';
 import { formatGpuHours, formatMoney, formatShare } from '../../parts/numbers.ts';
-import { pageQuery } from '../../parts/page-search.ts';
 import { Pager } from '../../parts/pager.tsx';
 import { At } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import { Budgets } from './budgets.tsx';
 import classes from './ledger.module.css';
-import { endsOf, type LedgerSearch, type Period, periods } from './ledger-search.ts';
+import { type LedgerSearch, ledgerRequest, type Period, periods } from './ledger-search.ts';
 
 const groupingWords = {
   ...{ owner: 'Owner', run: 'Run', step: 'Step', attempt: 'Attempt', pool: 'Pool', cause: 'Cause of loss' },
@@ -51,19 +50,13 @@ export function LedgerPage() {
   useTitle('Ledger');
   // Keeps the stream open; the sums change all the time, and are fetched when the page is opened.
   useFollow('runs');
-  const ends = endsOf(period, new Date());
-  const asked = { by, ...ends, ...(owner === undefined ? {} : { owner }), ...(run === undefined ? {} : { run }) };
-  const query = { ...asked, ...pageQuery(cursor) };
-  const ledger = useQuery({
-    queryKey: [...keys.ledger, query],
-    queryFn: ({ signal }) => client.readLedger(query, { signal }),
-    placeholderData: keepPreviousData,
-  });
+  const asked = ledgerRequest(search);
+  const ledger = useQuery(ledgerQuery(client, { ...search, cursor }));
   return (
     <>
       <div className={classes.heading}>
         <h1>Ledger</h1>
-        <CopyCall cli={cliOf(search, ends)} call={{ path: `/v1/ledger?${new URLSearchParams(asked)}` }} />
+        <CopyCall cli={cliOf(asked)} call={{ path: `/v1/ledger?${new URLSearchParams(asked)}` }} />
       </div>
       <Budgets />
       <Choices
@@ -113,7 +106,7 @@ export function LedgerPage() {
   );
 }
 
-const cliOf = ({ by = 'owner', owner, run }: LedgerSearch, { from, to }: { from: string; to?: string }): string =>
+const cliOf = ({ by, from, to, owner, run }: ReturnType<typeof ledgerRequest>): string =>
   [
     `cairn ledger --by ${by} --from ${from}`,
     ...[

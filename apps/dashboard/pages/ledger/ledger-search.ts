@@ -26,8 +26,16 @@ export const ledgerSearch = z.object({
 });
 export type LedgerSearch = z.infer<typeof ledgerSearch>;
 
+/** What the API is asked, but for the page. */
+export const ledgerRequest = ({ by = 'owner', period = 'month', owner, run }: LedgerSearch) => ({
+  by,
+  ...endsOf(period, new Date()),
+  ...(owner === undefined ? {} : { owner }),
+  ...(run === undefined ? {} : { run }),
+});
+
 /** The ends of a period, for the API; without `to` it ends now. To the hour, so that an answer stays the same for a while. */
-export function endsOf(of: Period, now: Date): { from: string; to?: string } {
+function endsOf(of: Period, now: Date): { from: string; to?: string } {
   const month = (before: number) => new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - before)).toISOString();
   const daysAgo = (days: number) => new Date(Math.floor(now.getTime() / 3_600_000) * 3_600_000 - days * 86_400_000).toISOString();
   switch (of) {

@@ -3,6 +3,7 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
+import { secretKeysQuery } from '../../app/queries.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { ActionButton } from '../../parts/action-button.tsx';
@@ -41,7 +42,7 @@ export function SecretsPage() {
 
 function SecretKeys() {
   const { client } = useServices();
-  const list = useQuery({ queryKey: keys.secrets, queryFn: ({ signal }) => client.listSecretKeys({ signal }) });
+  const list = useQuery(secretKeysQuery(client));
   return <Answer of={list}>{({ items }) => <KeyTable items={items} />}</Answer>;
 }
 

@@ -4,8 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { stringify } from 'yaml';
 import { useMay } from '../../app/me.ts';
-import { runQuery } from '../../app/queries.ts';
-import { keys } from '../../app/query-keys.ts';
+import { recipeQuery, recipesQuery, runQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { ProblemNotice } from '../../parts/problem.tsx';
 import { useTitle } from '../../parts/title.ts';
@@ -32,14 +31,9 @@ export function SubmitPage() {
 function FromRecipe() {
   const { client } = useServices();
   const { recipe: chosen } = useSearch({ from: '/signed-in/submit' });
-  const recipes = useQuery({ queryKey: keys.recipes, queryFn: ({ signal }) => client.listRecipes({ signal }), staleTime: 60_000 });
+  const recipes = useQuery(recipesQuery(client));
   const name = chosen ?? recipes.data?.items[0]?.name;
-  const recipe = useQuery({
-    queryKey: [...keys.recipes, name],
-    queryFn: ({ signal }) => client.getRecipe(name ?? '', { signal }),
-    enabled: name !== undefined,
-    staleTime: 60_000,
-  });
+  const recipe = useQuery({ ...recipeQuery(client, name ?? ''), enabled: name !== undefined });
   const error = recipes.error ?? recipe.error;
   return (
     <>

@@ -4,7 +4,7 @@ import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useEffect, useId, useRef, useState } from 'react';
 import { useMay } from '../../app/me.ts';
-import { keys } from '../../app/query-keys.ts';
+import { newestModelsQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyCall, quoted } from '../../parts/copy-call.tsx';
 import { formatBytes, formatCount } from '../../parts/numbers.ts';
@@ -37,10 +37,7 @@ export function TryPage() {
 function Try({ model: named }: { model: string | undefined }) {
   const { client } = useServices();
   const navigate = useNavigate({ from: '/try' });
-  const models = useQuery({
-    queryKey: [...keys.models, null, 'newest'],
-    queryFn: ({ signal }) => client.listModels({ limit: 100 }, { signal }),
-  });
+  const models = useQuery(newestModelsQuery(client));
   const [picture, setPicture] = useState<File | null>(null);
   const search = useMutation({
     mutationFn: ({ file, model }: { file: File; model: string }) => client.searchPicture({ model, topK }, file),
