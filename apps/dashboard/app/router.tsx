@@ -14,6 +14,7 @@ import { submitSearch } from '../pages/submit/submit-search.ts';
 import { pageSearch } from '../parts/page-search.ts';
 import { ProblemNotice } from '../parts/problem.tsx';
 import { useTitle } from '../parts/title.ts';
+import { useFollow } from './follow.ts';
 import { Layout } from './layout.tsx';
 import {
   auditQuery,
@@ -362,6 +363,7 @@ declare module '@tanstack/react-router' {
 
 function NotFound() {
   useTitle('Not found');
+  useFollow('runs');
   return (
     <>
       <h1>This page does not exist</h1>

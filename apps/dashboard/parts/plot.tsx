@@ -133,10 +133,13 @@ function drawMarks(plot: uPlot, marks: readonly PlotMark[], colour: string): voi
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    const begin = left + 4 * devicePixelRatio;
+    const { width } = ctx.measureText(label);
+    const gap = 4 * devicePixelRatio;
+    // Before the line where there is no room after it.
+    const begin = left + gap + width > bbox.left + bbox.width ? left - gap - width : left + gap;
     const free = ends.findIndex((end) => end < begin);
     const row = free < 0 ? ends.length : free;
-    ends[row] = begin + ctx.measureText(label).width;
+    ends[row] = begin + width;
     ctx.fillText(label, begin, bbox.top + (row + 1) * 12 * devicePixelRatio);
   }
   ctx.restore();

@@ -8,7 +8,7 @@ import { findChromium, launchChromium } from './chromium.ts';
 // `npm run screenshots`: the pictures of README.md and docs/dashboard.md, from a demo that is running (`npm run demo -- --keep`).
 
 const folder = join(import.meta.dirname, '..', '..', '..', 'docs', 'images');
-const maxBytes = 150_000;
+const maxBytes = 200_000;
 const pageLimitMs = 30_000;
 const size = { width: 1280, height: 800 };
 
@@ -28,16 +28,25 @@ const { items } = await client.listRuns({
   sort: '-createdAt',
   ...(values.run === undefined ? {} : { q: values.run }),
 });
-const [run] = items;
+const [run, other] = items;
 if (run === undefined)
   throw new Error(`${values.url} has no run that succeeded${values.run === undefined ? '' : ` and matches ${values.run}`}`);
 const { stepViews } = await client.getRun(run.id);
 const last = stepViews.at(-1)?.name ?? '';
+const stage = stepViews.findLast(({ kind }) => kind === 'train')?.name;
+const changed = stage === undefined ? null : encodeURIComponent(`stages.${stage}.epochs=3`);
 
 const pictures = [
   { name: 'runs', path: '/runs', shows: `text=${run.name}` },
   // The graph is loaded last.
   { name: 'run', path: `/runs/${run.id}`, shows: `[aria-label="Graph of the steps"] >> text=${last}` },
+  { name: 'training', path: `/runs/${run.id}?tab=training`, shows: 'figure >> canvas' },
+  { name: 'evaluation', path: `/evaluation?of=${run.id}`, shows: '[aria-label="Queries with their results"] >> li >> nth=10' },
+  // What a change would run again.
+  { name: 'submit', path: `/submit?from=${run.id}${changed === null ? '' : `&set=${changed}`}`, shows: '[aria-label="Plan"] >> li' },
+  ...(other === undefined
+    ? []
+    : [{ name: 'compare', path: `/compare?runs=${other.id},${run.id}`, shows: '[aria-label="Steps"] >> text=mAP@100' }]),
 ];
 
 await mkdir(folder, { recursive: true });
@@ -52,6 +61,11 @@ try {
       await page.goto(path);
       await page.locator(shows).first().waitFor();
       await page.getByText('Live', { exact: true }).waitFor();
+      await page.waitForFunction(
+        () =>
+          !/(Loading|Planning) …/.test(document.body.innerText) &&
+          [...document.images].every((one) => one.getBoundingClientRect().top > window.innerHeight || one.naturalWidth > 0),
+      );
       const file = join(folder, `${name}-${colorScheme}.png`);
       await page.screenshot({ path: file });
       const { size: bytes } = await stat(file);

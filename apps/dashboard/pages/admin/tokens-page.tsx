@@ -50,8 +50,10 @@ function TokenTable({ items }: { items: readonly TokenView[] }) {
   const me = useMe();
   const { q = '' } = useSearch({ from: '/signed-in/tokens' });
   const navigate = useNavigate({ from: '/tokens' });
+  // The address follows what is typed.
+  const [search, setSearch] = useState(q);
   const [asks, setAsks] = useState<Token | 'create' | null>(null);
-  const words = q.toLowerCase();
+  const words = search.toLowerCase();
   const found = items.filter(({ id, name, role }) => `${name} ${role} ${id}`.toLowerCase().includes(words));
   return (
     <>
@@ -61,9 +63,12 @@ function TokenTable({ items }: { items: readonly TokenView[] }) {
           type="search"
           aria-label="Search the tokens"
           placeholder="Name, role or id"
-          value={q}
+          value={search}
           maxLength={100}
-          onChange={({ currentTarget: { value } }) => void navigate({ search: { q: value || undefined }, replace: true })}
+          onChange={({ currentTarget: { value } }) => {
+            setSearch(value);
+            void navigate({ search: { q: value || undefined }, replace: true });
+          }}
         />
         <span className={tableClasses.dim} role="status">
           {formatCount(found.length)} of {formatCount(items.length)}

@@ -44,11 +44,14 @@ export function ComparePage() {
   );
 }
 
+/** Runs whose tables fit beside each other in a wide window. */
+const mostBesideEachOther = 3;
+
 function Comparison({ comparison }: { comparison: RunComparison }) {
   const { runs, differences, differencesTotal, steps } = comparison;
   const hasStages = steps.some(({ kind }) => kind === 'train');
   return (
-    <div className={classes.page}>
+    <div className={classes.page} data-few={runs.length <= mostBesideEachOther}>
       <Table name="Runs" runs={runs} hasHead>
         <Facts runs={runs} />
       </Table>

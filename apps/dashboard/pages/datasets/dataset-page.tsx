@@ -147,7 +147,7 @@ function Lists({ lists }: { lists: DatasetUsage['lists'] }) {
           <th data-number title="Of the label space">
             Classes
           </th>
-          <th data-number>Images a class</th>
+          <th data-number>Images per class</th>
           <th>Artifact</th>
         </tr>
       </thead>

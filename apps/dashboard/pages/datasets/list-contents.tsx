@@ -31,7 +31,7 @@ export function ListContents({ dataset, lists }: { dataset: string; lists: reado
       ) : (
         <div className={classes.halves}>
           <div>
-            <h3>Images of a label</h3>
+            <h3>Images per label</h3>
             <Sizes list={list} />
           </div>
           <div>

@@ -41,6 +41,7 @@ test('from a run to its worst query, the wrong image that it found, and where th
   await page.getByRole('link', { name: 'Queries' }).click();
   await page.getByRole('heading', { name: 'after/evaluate' }).waitFor();
   await page.getByRole('img', { name: /^Queries by average precision/ }).waitFor();
+  await page.getByRole('status').getByText('Live').waitFor();
   await page.getByRole('row', { name: /^Kaggle, Asia \d+\.\d+ %/ }).waitFor();
   const queries = page.getByRole('list', { name: 'Queries with their results' });
   await queryOf(page, 'query11')

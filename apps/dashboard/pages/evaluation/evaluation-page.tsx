@@ -1,6 +1,7 @@
 import { type EvaluationView, gateParts, type LineageView, type ScoreDistribution } from '@cairn/contract';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useSearch } from '@tanstack/react-router';
+import { useFollow } from '../../app/follow.ts';
 import { evaluationLineageQuery, runQuery, scoreDistributionQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
@@ -13,6 +14,7 @@ import { QueryList } from './query-list.tsx';
 /** One evaluation, down to what was found for each query, alone or beside another one. */
 export function EvaluationPage() {
   const { of } = useSearch({ from: '/signed-in/evaluation' });
+  useFollow('runs');
   if (of === undefined) return <NoEvaluation />;
   return <Evaluation key={of} of={of} />;
 }
@@ -154,32 +156,42 @@ const ofContinents = Object.entries(gateParts).flatMap(([part, of]) =>
     : [],
 );
 
+type ScoreRow = { name: string; score: string; says: string };
+
+function ScoreTable({ rows, scores }: { rows: readonly ScoreRow[]; scores: EvaluationView['scores'] }) {
+  return (
+    <table className={classes.scores}>
+      <tbody>
+        {rows.map(({ name, score, says }) => (
+          <tr key={score}>
+            <th scope="row" title={says}>
+              {name}
+            </th>
+            <td data-number>{scores[score] === undefined ? <span className={classes.dim}>not scored</span> : formatMap(scores[score])}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
 /** mAP@100 by both definitions, and how the stages of the run came to it. */
 function ScoreTables({ evaluation }: { evaluation: EvaluationView }) {
   const { scores, bootstrap } = evaluation;
   const [low, high] = [scores['mapAt100.low'], scores['mapAt100.high']];
+  const continents = ofContinents.filter(({ score }) => scores[score] !== undefined);
   return (
     <section aria-label="Scores" className={classes.card}>
       <h2>mAP@100</h2>
-      <table className={classes.scores}>
-        <tbody>
-          {[...definitions, ...ofContinents.filter(({ score }) => scores[score] !== undefined)].map(({ name, score, says }) => (
-            <tr key={score}>
-              <th scope="row" title={says}>
-                {name}
-              </th>
-              <td data-number>
-                {scores[score] === undefined ? <span className={classes.dim}>not scored</span> : formatMap(scores[score])}
-              </td>
-              <td className={classes.dim}>
-                {score === 'mapAt100' && low !== undefined && high !== undefined && bootstrap !== null
-                  ? `${formatMap(low)} to ${formatMap(high)} (${formatShare(bootstrap.level)} interval)`
-                  : ''}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      {low !== undefined && high !== undefined && bootstrap !== null && (
+        <p className={classes.dim}>
+          Kaggle: {formatMap(low)} to {formatMap(high)} ({formatShare(bootstrap.level)} interval)
+        </p>
+      )}
+      <div className={classes.definitions}>
+        <ScoreTable rows={definitions} scores={scores} />
+        {continents.length > 0 && <ScoreTable rows={continents} scores={scores} />}
+      </div>
       {evaluation.runId !== null && <Stages runId={evaluation.runId} />}
     </section>
   );

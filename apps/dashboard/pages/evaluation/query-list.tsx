@@ -145,6 +145,7 @@ function Against({ against, onChange }: AgainstProps) {
       <TextInput
         label="Compare with"
         placeholder="RUN or MODEL@VERSION"
+        w="16rem"
         list={id}
         value={text}
         error={isValid ? null : 'RUN, RUN/STEP, MODEL@VERSION or an id'}

@@ -48,6 +48,8 @@ test('10,000 shards are a grid that the keyboard reaches, with a page of a table
   for (let at = 0; at < 3; at += 1) await grid.press('ArrowRight');
   expect(await grid.getAttribute('aria-valuetext')).toBe('Shard 3: committed by worker 1 in 10.0 s, 1 image rejected');
   expect(new URL(page.url()).searchParams.get('shard')).toBe('3');
+  await page.getByLabel('Colour').selectOption('by worker');
+  await expect.poll(() => new URL(page.url()).searchParams.get('colour')).toBe('worker');
   const workers = page.getByRole('region', { name: 'Workers' });
   await workers.getByText('50 %').first().waitFor();
   await workers.getByText('CPU of a test').first().waitFor();

@@ -2,7 +2,6 @@ import { isEndedStep, isFleetKind, type RunView, type ShardGrid, type StepView, 
 import { Button, NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
-import { useState } from 'react';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { Answer } from '../../parts/answer.tsx';
@@ -66,9 +65,8 @@ function Fleet({ run, step }: { run: RunView; step: StepView }) {
 }
 
 function Shards({ grid }: { grid: ShardGrid }) {
-  const { shard = 0 } = useSearch({ from: '/signed-in/runs/$runId' });
+  const { shard = 0, colour = 'state' } = useSearch({ from: '/signed-in/runs/$runId' });
   const navigate = useNavigate({ from: '/runs/$runId' });
-  const [colouring, setColouring] = useState<keyof typeof colourings>('state');
   const selected = Math.min(shard, grid.states.length - 1);
   const select = (next: number): void => void navigate({ search: (now) => ({ ...now, shard: next }), replace: true, resetScroll: false });
   return (
@@ -78,11 +76,14 @@ function Shards({ grid }: { grid: ShardGrid }) {
         <section aria-label="Grid of shards" className={classes.card}>
           <NativeSelect
             label="Colour"
-            value={colouring}
+            w="fit-content"
+            value={colour}
             data={Object.entries(colourings).map(([value, label]) => ({ value, label }))}
-            onChange={(event) => setColouring(colouringOf(event.currentTarget.value))}
+            onChange={({ currentTarget: { value } }) =>
+              void navigate({ search: (now) => ({ ...now, colour: colourOf(value) }), replace: true, resetScroll: false })
+            }
           />
-          <ShardCanvas grid={grid} colouring={colouring} selected={selected} onSelect={select} />
+          <ShardCanvas grid={grid} colouring={colour} selected={selected} onSelect={select} />
           {grid.counts.total > grid.states.length && (
             <p className={classes.dim}>The first {formatCount(grid.states.length)} shards are shown.</p>
           )}
@@ -114,7 +115,7 @@ function shardFacts({ counts, rate, etaSeconds, attempts, gpuSeconds, cost }: Sh
   return facts;
 }
 
-const colouringOf = (value: string): keyof typeof colourings => (value === 'worker' || value === 'time' ? value : 'state');
+const colourOf = (value: string) => (value === 'worker' || value === 'time' ? value : undefined);
 
 const rejectedPageSize = 12;
 

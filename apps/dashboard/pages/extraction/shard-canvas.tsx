@@ -80,7 +80,8 @@ export function ShardCanvas({ grid, colouring, selected, onSelect }: ShardCanvas
   const count = grid.states.length;
   const cell = cellOf(width, count);
   const columns = Math.max(1, Math.floor(width / cell));
-  const height = Math.ceil(count / columns) * cell;
+  // Before the width is known, a column of cells would be the height of the page many times over.
+  const height = width === 0 ? 0 : Math.ceil(count / columns) * cell;
   useEffect(() => {
     const context = canvas.current?.getContext('2d');
     if (context && width > 0) draw(context, { grid, colouring, selected, cell, columns, width, height, scheme });

@@ -66,6 +66,11 @@ test('Ctrl+K jumps to a run and to a page; an admin creates and revokes a token,
   await dialog.getByRole('button', { name: 'Done' }).click();
   const viewer = await openPage('/audit', { token: secret });
   await viewer.getByText('Your role may not read the audit log').waitFor();
+  await page.getByRole('searchbox', { name: 'Search the tokens' }).fill('rob');
+  await page.getByText('1 of 2', { exact: true }).waitFor();
+  await expect.poll(() => new URL(page.url()).search).toBe('?q=rob');
+  await page.reload();
+  await page.getByText('1 of 2', { exact: true }).waitFor();
   await page.getByRole('button', { name: 'Revoke robot' }).click();
   await dialog.getByRole('button', { name: 'Revoke the token' }).click();
   await page.getByRole('button', { name: 'Revoke robot' }).waitFor({ state: 'detached' });

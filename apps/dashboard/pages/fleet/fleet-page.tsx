@@ -159,7 +159,7 @@ function Work({ work: { holders, holdersTotal, waiting, waitingTotal, queues } }
                 <th>Step</th>
                 <th>Pool</th>
                 <th data-number>Slots</th>
-                <th>For</th>
+                <th>Since</th>
                 <th>Owner</th>
                 <th>Where</th>
               </tr>

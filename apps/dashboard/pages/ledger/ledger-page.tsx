@@ -197,7 +197,7 @@ function LedgerTable({
           <thead>
             <tr>
               <th>{wordOf(by)}</th>
-              <th>Of the largest</th>
+              <th>Compared with the largest</th>
               <th data-number>Held</th>
               {parts.map(({ key, label, what }) => (
                 <th key={key} data-number title={what}>

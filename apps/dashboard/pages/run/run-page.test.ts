@@ -63,6 +63,10 @@ test('a run is watched from its submission to its mAP, without a reload', async 
   await page.goBack();
   await page.getByRole('link', { name: /^first, attempt 1: succeeded/ }).waitFor();
 
+  await tab(page, 'Settings').click();
+  await page.getByLabel('Search the settings').fill('second learningRate');
+  await page.getByText('1 setting', { exact: true }).waitFor();
+  await expect.poll(() => new URL(page.url()).searchParams.get('q')).toBe('second learningRate');
   await client.setAlias('toy', 'production', { version: 1, reason: 'the best so far' });
   await page.getByRole('link', { name: 'Models' }).click();
   await page.getByRole('link', { name: 'toy' }).click();

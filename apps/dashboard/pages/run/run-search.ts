@@ -11,14 +11,15 @@ export const runSearch = z.object({
   tab: optional(z.enum(runTabs)),
   /** The chosen step. */
   step: optional(z.string().max(100)),
-  /** Of a log: whose, which, the marked line, and the searched text. */
+  /** Of a log: whose, which, the marked line, and the searched text, which is that of the settings too. */
   attempt: optional(idOf('attempt')),
   stream: optional(logStream),
   line: optional(z.coerce.number().int().min(1)),
   q: optional(z.string().max(200)),
   /** The events before this one. */
   before: optional(z.coerce.number().int().min(1)),
-  /** The selected shard of an extraction, and the page of its rejected images. */
+  /** The selected shard of an extraction, what colours the shards other than their state, and the page of the rejected images. */
+  colour: optional(z.enum(['worker', 'time'])),
   shard: optional(z.coerce.number().int().min(0)),
   cursor: optional(z.string().max(200)),
   /** Of the curves. */

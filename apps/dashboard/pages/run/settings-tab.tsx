@@ -1,8 +1,9 @@
 import type { RunView } from '@cairn/contract';
 import { TextInput } from '@mantine/core';
-import { Link, useSearch } from '@tanstack/react-router';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { CopyButton } from '../../parts/copy-call.tsx';
+import { formatCounted } from '../../parts/numbers.ts';
 import classes from './settings.module.css';
 import { settingRows, shownValue } from './settings-rows.ts';
 
@@ -11,8 +12,10 @@ const shownRows = 60;
 
 /** What the submission gave, the settings of every step with the defaults, and the recipe. */
 export default function SettingsTab({ run }: { run: RunView }) {
-  const { step: chosen } = useSearch({ from: '/signed-in/runs/$runId' });
-  const [search, setSearch] = useState('');
+  const { step: chosen, q = '' } = useSearch({ from: '/signed-in/runs/$runId' });
+  // The address follows what is typed.
+  const [search, setSearch] = useState(q);
+  const navigate = useNavigate({ from: '/runs/$runId' });
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const rows = settingRows(run.stepViews.filter(({ name }) => chosen === undefined || name === chosen)).filter((row) =>
     words.every((word) => `${row.step}.${row.path} ${row.value} ${row.isDefault ? 'default' : 'set'}`.toLowerCase().includes(word)),
@@ -30,8 +33,12 @@ export default function SettingsTab({ run }: { run: RunView }) {
             aria-label="Search the settings"
             placeholder="Search, such as rate or default"
             w="20rem"
+            maxLength={200}
             value={search}
-            onChange={(event) => setSearch(event.currentTarget.value)}
+            onChange={({ currentTarget: { value } }) => {
+              setSearch(value);
+              void navigate({ search: (now) => ({ ...now, q: value || undefined }), replace: true, resetScroll: false });
+            }}
           />
           {chosen !== undefined && (
             <Link from="/runs/$runId" search={{ tab: 'settings' }} resetScroll={false}>
@@ -39,7 +46,7 @@ export default function SettingsTab({ run }: { run: RunView }) {
             </Link>
           )}
           <span className={classes.count} role="status">
-            {rows.length > shownRows ? `the first ${shownRows} of ${rows.length} settings` : `${rows.length} settings`}
+            {rows.length > shownRows ? `the first ${shownRows} of ${rows.length} settings` : formatCounted(rows.length, 'setting')}
           </span>
         </div>
         {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls must be reachable by keyboard. */}

@@ -2,6 +2,7 @@ import type { RunTimeline, RunView } from '@cairn/contract';
 import { useMediaQuery } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
+import type { CSSProperties } from 'react';
 import { useTimeZone } from '../../app/preferences.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
@@ -89,13 +90,7 @@ function Row({ row: { step, waits, lanes, hidden }, lines }: { row: TimelineRow;
           <i key={at} className={classes.line} style={{ left: `${at * 100}%` }} />
         ))}
         {waits.map((bar) => (
-          <span
-            key={bar.from}
-            className={classes.bar}
-            data-kind="waits"
-            title={`${step.name} waited for room`}
-            style={{ left: `${bar.from * 100}%`, width: `${(bar.to - bar.from) * 100}%`, top: '0.15rem' }}
-          />
+          <span key={bar.from} className={classes.bar} data-kind="waits" title={`${step.name} waited for room`} style={placeOf(bar, 0)} />
         ))}
         {lanes.flatMap((lane, index) =>
           lane.map(({ from, to, what }) => {
@@ -111,7 +106,7 @@ function Row({ row: { step, waits, lanes, hidden }, lines }: { row: TimelineRow;
                 data-colour={colour}
                 title={said}
                 aria-label={said}
-                style={{ left: `${from * 100}%`, width: `max(4px, ${(to - from) * 100}%)`, top: `${index * 1.4 + 0.15}rem` }}
+                style={placeOf({ from, to }, index)}
               >
                 <Icon name={icon} size={11} /> {what.ordinal}
               </Link>
@@ -127,6 +122,13 @@ function Row({ row: { step, waits, lanes, hidden }, lines }: { row: TimelineRow;
     </div>
   );
 }
+
+/** However short, a bar stays within the chart. */
+const placeOf = ({ from, to }: { from: number; to: number }, lane: number): CSSProperties => ({
+  left: `min(${from * 100}%, 100% - 0.6rem)`,
+  width: `${(to - from) * 100}%`,
+  top: `${lane * 1.4 + 0.15}rem`,
+});
 
 function describe(step: string, attempt: RunTimeline['attempts'][number], label: string): string {
   const parts = [`${step}, attempt ${attempt.ordinal}: ${label.toLowerCase()}`];

@@ -56,6 +56,7 @@ export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset
           type="search"
           aria-label="Search the settings"
           placeholder="Search, such as 512 rate"
+          w="13rem"
           value={search}
           onChange={({ currentTarget: { value } }) => {
             setSearch(value);

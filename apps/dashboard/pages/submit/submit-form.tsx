@@ -5,7 +5,6 @@ import { keepPreviousData, useMutation, useQuery } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from 'react';
 import { z } from 'zod';
-import { useFollow } from '../../app/follow.ts';
 import { keys } from '../../app/query-keys.ts';
 import { useServices } from '../../app/services.ts';
 import { CopyButton, CopyCall, quoted } from '../../parts/copy-call.tsx';
@@ -86,7 +85,6 @@ export function SubmitForm({ base, choice, description }: Props) {
           ...(priority === 0 ? {} : { priority }),
           ...(noReuse.length === 0 ? {} : { noReuse: [...noReuse] }),
         };
-  useFollow('runs');
   const plan = useQuery({
     queryKey: ['plan', request],
     queryFn: ({ signal }) => client.planRun(request ?? { recipe: '' }, { signal }),

@@ -3,6 +3,7 @@ import { NativeSelect } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { stringify } from 'yaml';
+import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
 import { recipeQuery, recipesQuery, runQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
@@ -15,6 +16,7 @@ import { SubmitForm } from './submit-form.tsx';
 /** A run is put together here: from a recipe of the service, or from that of another run. */
 export function SubmitPage() {
   useTitle('Submit a run');
+  useFollow('runs');
   const maySubmit = useMay('run.submit');
   const { from } = useSearch({ from: '/signed-in/submit' });
   if (!maySubmit) {

@@ -3,6 +3,7 @@ import { Button, NativeSelect } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { useEffect, useId, useRef, useState } from 'react';
+import { useFollow } from '../../app/follow.ts';
 import { useMay } from '../../app/me.ts';
 import { newestModelsQuery } from '../../app/queries.ts';
 import { useServices } from '../../app/services.ts';
@@ -18,6 +19,7 @@ const topK = 30;
 /** A picture of one's own, and the images that a registered model finds nearest to it. */
 export function TryPage() {
   useTitle('Try a picture');
+  useFollow('runs');
   const { model } = useSearch({ from: '/signed-in/try' });
   const mayTry = useMay('picture.search');
   return (
