@@ -8,7 +8,7 @@ import { findChromium, launchChromium } from './chromium.ts';
 // `npm run screenshots`: the pictures of README.md and docs/dashboard.md, from a demo that is running (`npm run demo -- --keep`).
 
 const folder = join(import.meta.dirname, '..', '..', '..', 'docs', 'images');
-const maxBytes = 200_000;
+const maxBytes = 250_000;
 const pageLimitMs = 30_000;
 const size = { width: 1280, height: 800 };
 
