@@ -41,7 +41,6 @@ test('from a run to its worst query, the wrong image that it found, and where th
   await page.getByRole('link', { name: 'Queries' }).click();
   await page.getByRole('heading', { name: 'after/evaluate' }).waitFor();
   await page.getByRole('img', { name: /^Queries by average precision/ }).waitFor();
-  await page.getByRole('status').getByText('Live').waitFor();
   await page.getByRole('row', { name: /^Kaggle, Asia \d+\.\d+ %/ }).waitFor();
   const queries = page.getByRole('list', { name: 'Queries with their results' });
   await queryOf(page, 'query11')
@@ -82,6 +81,7 @@ test('from a run to its worst query, the wrong image that it found, and where th
 
 test('two evaluations are seen query by query: what is gained, lost and moved, over pages and back', async () => {
   const page = await openPage('/evaluation?of=after', { expected: [/status of 4\d\d/] });
+  await page.getByRole('status').getByText('Live').waitFor();
   await page.getByLabel('Compare with').fill('before');
   await page.getByRole('button', { name: 'Compare', exact: true }).click();
   const gained = queryOf(page, 'query03');

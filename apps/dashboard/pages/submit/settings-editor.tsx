@@ -1,4 +1,5 @@
 import { Button, TextInput } from '@mantine/core';
+import { useNavigate, useSearch } from '@tanstack/react-router';
 import { type KeyboardEvent, memo, useId, useState } from 'react';
 import { Marked } from '../../parts/marked.tsx';
 import type { SettingFault } from './recipe-text.ts';
@@ -7,6 +8,7 @@ import type { SettingRow } from './setting-rows.ts';
 import { isStageStart, type StageStart } from './stage-start.ts';
 import { StartChoice, StartSource } from './start-choice.tsx';
 import classes from './submit.module.css';
+import { type SubmitSearch, shownSettings } from './submit-search.ts';
 
 /** Rows in the document: a search narrows them down. */
 const shownRows = 50;
@@ -24,14 +26,20 @@ type Props = {
 
 /** All settings of a recipe with their defaults and meaning; a field that is changed writes the recipe. */
 export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset }: Props) {
-  const [search, setSearch] = useState('');
-  const [shows, setShows] = useState<'all' | 'changed' | 'result'>('all');
+  const { q = '', shows } = useSearch({ from: '/signed-in/submit' });
+  const navigate = useNavigate({ from: '/submit' });
+  // The address follows what is typed.
+  const [search, setSearch] = useState(q);
   const [page, setPage] = useState(0);
+  const find = (part: Pick<SubmitSearch, 'q' | 'shows'>): void => {
+    setPage(0);
+    void navigate({ search: (old) => ({ ...old, ...part }), replace: true, resetScroll: false });
+  };
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   const faultOf = (row: SettingRow): string | null => faults.find(({ path }) => path === row.name)?.message ?? null;
   const found = rows.filter(
     (row) =>
-      (shows === 'all' || (shows === 'changed' ? row.isChanged : row.changesResult === true)) &&
+      (shows === undefined || (shows === 'changed' ? row.isChanged : row.changesResult === true)) &&
       words.every((word) => `${row.name} ${valueText(row.value)} ${row.description}`.toLowerCase().includes(word)),
   );
   // What is wrong is in sight, whatever is searched.
@@ -55,21 +63,19 @@ export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset
           size="xs"
           type="search"
           aria-label="Search the settings"
+          maxLength={200}
           placeholder="Search, such as 512 rate"
           w="13rem"
           value={search}
           onChange={({ currentTarget: { value } }) => {
             setSearch(value);
-            setPage(0);
+            find({ q: value || undefined });
           }}
         />
         <select
           aria-label="Which settings"
-          value={shows}
-          onChange={({ currentTarget: { value } }) => {
-            setShows(showsOf(value));
-            setPage(0);
-          }}
+          value={shows ?? 'all'}
+          onChange={({ currentTarget: { value } }) => find({ shows: shownSettings.find((one) => one === value) })}
         >
           <option value="all">All</option>
           <option value="changed">Changed</option>
@@ -130,8 +136,6 @@ export function SettingsEditor({ rows, faults, suggestionsFor, onChange, onReset
     </section>
   );
 }
-
-const showsOf = (value: string) => (value === 'changed' || value === 'result' ? value : 'all');
 
 type RowProps = {
   row: SettingRow;

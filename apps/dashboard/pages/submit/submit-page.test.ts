@@ -22,6 +22,8 @@ test('a setting that is changed in the table is in the text, in the address, and
   expect(await text.inputValue()).toContain('# A collection of a few dozen images');
   await expect.poll(() => new URL(page.url()).searchParams.getAll('set')).toEqual(['stages.512_all.epochs=3']);
   await page.reload();
+  await page.getByRole('textbox', { name: 'stages.512_all.epochs' }).waitFor();
+  expect(await page.getByRole('searchbox', { name: 'Search the settings' }).inputValue()).toBe('512_all epochs');
   await searchSettings(page, 'stages.512_all.sampler');
   await page.getByRole('combobox', { name: 'stages.512_all.sampler' }).selectOption('softmax');
   await page.getByText('2 changed').waitFor();

@@ -13,6 +13,9 @@ const texts = (most: number) =>
       .pipe(z.array(z.string().max(2_000))),
   );
 
+/** Of the table, where it does not show all settings: those that are changed, or those that change the result. */
+export const shownSettings = ['changed', 'result'] as const;
+
 /** What the address of the submit page says: a link to it opens the same submission. */
 export const submitSearch = z.object({
   /** The name of a built-in recipe, or the run whose recipe is the beginning. */
@@ -28,5 +31,8 @@ export const submitSearch = z.object({
   /** Steps that run although their result exists. */
   noReuse: texts(100),
   priority: optional(z.coerce.number().int().min(-100).max(100)),
+  /** The searched text of the table, and which settings it shows if not all. */
+  q: optional(z.string().max(200)),
+  shows: optional(z.enum(shownSettings)),
 });
 export type SubmitSearch = z.infer<typeof submitSearch>;
