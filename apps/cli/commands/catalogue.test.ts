@@ -33,6 +33,21 @@ test('a recipe is shown as YAML that parses to the same recipe, below a line for
   expect(recipe.parse(parse(out))).toEqual((await loadRecipes()).get('SER101ibn')?.recipe);
 });
 
+test('an alias is set only if it names the given version, or none', async () => {
+  api.on('PUT', '/v1/models/landmark/aliases/production', () => ({ items: [] }));
+  const set = (ifVersion: string) =>
+    runTestCli(['alias', 'set', 'production', 'landmark@8', '--reason', 'better', '--if-version', ifVersion], { url: api.url });
+  expect((await set('none')).code).toBe(0);
+  expect((await set('7')).code).toBe(0);
+  expect((await set('seven')).code).toBe(2);
+  const change = { version: 8, reason: 'better' };
+  const changes = api.requests.filter(({ method }) => method === 'PUT');
+  expect(changes.map(({ body }) => JSON.parse(body))).toEqual([
+    { ...change, ifVersion: null },
+    { ...change, ifVersion: 7 },
+  ]);
+});
+
 test('models is a table with a column for each score, empty where a model has none, and leaves the counts to --json', async () => {
   const model = {
     id: idFor('mdl', 1),

@@ -154,11 +154,15 @@ async function set(
   { ui, signal, client }: Session,
   alias: string,
   reference: string,
-  { reason, ifVersion }: { reason: string; ifVersion?: number | null },
+  { reason, ifVersion }: { reason: string; ifVersion?: number | 'none' },
 ): Promise<undefined> {
   const [model, version] = partsOf(reference, 'version');
   if (!/^[0-9]{1,9}$/.test(version)) throw wrongReference(reference, 'version');
-  const change = { version: Number(version), reason, ...(ifVersion === undefined ? {} : { ifVersion }) };
+  const change = {
+    version: Number(version),
+    reason,
+    ...(ifVersion === undefined ? {} : { ifVersion: ifVersion === 'none' ? null : ifVersion }),
+  };
   const { items } = await (await client()).setAlias(model, alias, change, { signal });
   ui.json({ items });
   ui.line(`${model}@${alias} names version ${Number(version)}.`);
@@ -243,8 +247,9 @@ function wrongReference(reference: string, wanted: 'version' | 'alias'): CairnEr
   });
 }
 
-function versionOrNone(text: string): number | null {
-  if (text === 'none') return null;
+/** Not null for none: commander takes it for an option without a value. */
+function versionOrNone(text: string): number | 'none' {
+  if (text === 'none') return text;
   if (/^[0-9]{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('Expected the number of a version, or none.');
 }
