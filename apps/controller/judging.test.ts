@@ -151,7 +151,11 @@ test('scores that cannot be read are waited for, and a comparison that makes no 
 
   const elsewhere = await succeeded(0.05, { gate: gated(), gallery: 'b' });
   await judge(elsewhere, 1);
-  expect(await gateOf(elsewhere)).toMatchObject({ state: 'refused', problem: expect.stringMatching(/galler/), judgement: null });
+  expect(await gateOf(elsewhere)).toMatchObject({
+    state: 'refused',
+    problem: expect.stringMatching(/galler.*: --evaluate-baseline does it\.$/),
+    judgement: null,
+  });
   expect(await prisma.event.findMany({ where: { runId: elsewhere, type: 'gate' } })).toMatchObject([{ data: { verdict: 'none' } }]);
   expect((await harness.run(elsewhere)).verdict).toBe('none');
 });
@@ -210,7 +214,9 @@ test('a baseline of other images is evaluated on those of the run first, when th
   const [, cancelled] = await baselines();
   await engine.cancelRun(cancelled?.id ?? '', ada, 'too dear');
   await judge(second, 1);
-  const problem = expect.stringMatching(/^toy@\d+ was to be evaluated on the same data by \S+, which was cancelled \(user: too dear\)$/);
+  const problem = expect.stringMatching(
+    /^toy@\d+ was to be evaluated on the same data by \S+, which was cancelled \(by ada: too dear\)\. Retry that run with /,
+  );
   expect(await gateOf(second)).toMatchObject({ state: 'refused', problem });
 });
 

@@ -17,7 +17,7 @@ export async function cancelRun(ctx: EngineContext, runId: string, actor: Actor,
     requireAction(run, 'cancel');
     const before = { state: run.state };
     changeRun(run, { cancelCause: 'person' });
-    moveRun(run, 'cancelling', reason ? `user: ${reason}` : `user: ${actor.name}`);
+    moveRun(run, 'cancelling', reason ? `by ${actor.name}: ${reason}` : `by ${actor.name}`);
     await audit(run.tx, actor, { action: 'run.cancel', target: run.id, before, after: { state: run.state }, details: { reason } });
   });
 }
