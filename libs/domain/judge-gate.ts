@@ -16,7 +16,8 @@ export type GateDecision = Pick<Judgement, 'verdict' | 'reason' | 'difference' |
 
 /**
  * Decides a gate. By the interval a model passes if all of its interval is at or above the limit, and fails if all of it is below: with few
- * queries neither may hold, which is inconclusive. By the mean alone there is no such verdict.
+ * queries neither may hold, which is inconclusive. One query has no interval: drawn with replacement it is always itself. By the mean alone
+ * there is no such verdict.
  */
 export function judgeGate({ metric, tolerance }: Gate, by: Judgement['by'], minQueries: number, facts: GateFacts): GateDecision {
   const { queries, value, baselineValue, low, high, baselineName } = facts;
@@ -27,8 +28,13 @@ export function judgeGate({ metric, tolerance }: Gate, by: Judgement['by'], minQ
     baselineName === null
       ? `${metric} is ${percent(value)}, ${points(difference)} from the ${percent(baselineValue)} that are required`
       : `${metric} is ${percent(value)}, ${points(difference)} from the ${percent(baselineValue)} of ${baselineName}`;
-  const facts95 = `${measured}, with a 95 % interval from ${points(low)} to ${points(high)} over ${queries} queries.`;
-  const decide = (verdict: GateVerdict, why: string): GateDecision => ({ verdict, reason: `${facts95} ${why}`, difference, limit });
+  const over = queries === 1 ? 'over 1 query' : `with a 95 % interval from ${points(low)} to ${points(high)} over ${queries} queries`;
+  const decide = (verdict: GateVerdict, why: string): GateDecision => ({
+    verdict,
+    reason: `${measured}, ${over}. ${why}`,
+    difference,
+    limit,
+  });
   const accept = limit === 0 ? 'No loss is accepted' : `A loss of ${points(accepted).replace('+', '')} is accepted`;
   if (queries < minQueries) return decide('inconclusive', `Too few queries: at least ${minQueries} are required.`);
   if (by === 'mean') {
@@ -36,6 +42,7 @@ export function judgeGate({ metric, tolerance }: Gate, by: Judgement['by'], minQ
       ? decide('passed', `${accept}: the difference is within it.`)
       : decide('failed', `${accept}: the difference is beyond it.`);
   }
+  if (queries === 1) return decide('inconclusive', `${accept}: one query has no interval, so it does not decide.`);
   if (low >= limit) return decide('passed', `${accept}: the whole interval is within it.`);
   if (high < limit) return decide('failed', `${accept}: the whole interval is beyond it.`);
   return decide('inconclusive', `${accept}: the interval contains the limit, so the queries do not decide.`);
