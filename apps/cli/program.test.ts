@@ -126,6 +126,8 @@ extract: {index: {list: index}, query: {list: query}}\nregister: {model: mine}\n
     expect((await cairn('submit -f a.yaml --recipe mini')).code).toBe(2);
     expect((await cairn('submit -r mini --set epochs')).err).toContain('--set epochs is not an assignment');
     expect((await cairn('submit -r mini --priority 1.5')).err).toContain('It must be a whole number from -100 to 100.');
+    for (const option of ['--by mean', '--min-queries 5', '--on-inconclusive pass', '--evaluate-baseline', '--promote production'])
+      expect((await cairn(`submit -r mini --wait ${option}`)).err).toContain(`error: ${option.split(' ')[0]} needs --gate`);
     expect(api.requests).toHaveLength(0);
   });
 

@@ -140,6 +140,18 @@ test('in GitHub Actions the job has an annotation, and the comment as its summar
   expect((await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).match(/^### /gm)).toHaveLength(2);
 });
 
+test('in GitHub Actions a run that was cancelled, or is not over in time, is an annotation too, without a file for the summary', async () => {
+  const env = { GITHUB_ACTIONS: 'true' };
+  states = [aRun({ state: 'cancelled', cause: 'by eve: wrong list', finishedAt: '2026-01-02T03:05:05.000Z' })];
+  const cancelled = await runTestCli(submitGated, { url: api.url, env });
+  expect(cancelled).toMatchObject({ code: 3, err: expect.stringContaining('::error title=mini-1 was cancelled::by eve: wrong list') });
+  states = [aRun({ state: 'running' })];
+  const late = await runTestCli([...submitGated, '--timeout', '1s'], { url: api.url, env });
+  expect(late.code).toBe(8);
+  expect(late.err).toContain('mini-1 was not over after 1.0 s (--timeout).');
+  expect(late.err).toContain('::error title=mini-1 was not over within --timeout::It is running and continues: cairn watch mini-1');
+});
+
 test('the exit code stays that of the gate when the comment cannot be written', async () => {
   const env = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: tmpdir() };
   const { code, err } = await runTestCli(submitGated, { url: api.url, env });

@@ -1,4 +1,4 @@
-import { CairnError, isCairnError, type RunView, type SubmitRequestInput } from '@cairn/contract';
+import { CairnError, isCairnError, isEndedRun, type RunView, type SubmitRequestInput } from '@cairn/contract';
 import type { GateOutcome } from '@cairn/runtime';
 import { type Command, Option } from 'commander';
 import type { Session } from '../cli.ts';
@@ -19,11 +19,12 @@ export type GateOptions = {
 export function withGate(command: Command): Command {
   return command
     .addOption(
-      new Option('--by <evidence>', 'what decides: the 95 % interval of the difference, or the mean alone')
-        .choices(['interval', 'mean'])
-        .default('interval'),
+      new Option('--by <evidence>', 'what decides: the 95 % interval of the difference (the default), or the mean alone').choices([
+        'interval',
+        'mean',
+      ]),
     )
-    .option('--min-queries <count>', 'with fewer scored queries the gate is inconclusive', wholeNumber(1, 1_000_000), 1)
+    .option('--min-queries <count>', 'with fewer scored queries the gate is inconclusive', wholeNumber(1, 1_000_000))
     .addOption(
       new Option(
         '--on-inconclusive <verdict>',
@@ -46,11 +47,13 @@ export const withRunGate = (command: Command): Command =>
 /** The gate of a submission. */
 export function gateOf(options: GateOptions): Partial<Pick<SubmitRequestInput, 'gate'>> {
   const { gate, by, minQueries, onInconclusive = null, promote, evaluateBaseline } = options;
-  if (gate === undefined && promote !== undefined)
-    throw new CairnError('invalid_request', '--promote needs --gate', { details: { remedy: 'Add --gate.' } });
-  if (gate === undefined && evaluateBaseline === true)
-    throw new CairnError('invalid_request', '--evaluate-baseline needs --gate', { details: { remedy: 'Add --gate.' } });
-  if (gate === undefined) return {};
+  if (gate === undefined) {
+    // Without a gate they would change nothing, and nobody would notice that nothing is judged.
+    const given = Object.entries({ promote, evaluateBaseline, by, minQueries, onInconclusive }).find(([, value]) => value != null);
+    if (given === undefined) return {};
+    const option = `--${given[0].replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    throw new CairnError('invalid_request', `${option} needs --gate`, { details: { remedy: 'Add --gate.' } });
+  }
   return {
     gate: {
       gate,
@@ -71,23 +74,20 @@ export async function noteMissingBaseline({ ui, signal, client }: Session, run: 
   } catch (error) {
     if (!isCairnError(error, 'not_found')) throw error;
     const more = 'The gate of a run that is judged before it exists is refused.';
-    ui.note(
-      ui.style.warn(
-        [error.message, error.details.remedy, more]
-          .filter((text) => typeof text === 'string')
-          .join('. ')
-          .replaceAll('..', '.'),
-      ),
-    );
+    const { remedy } = error.details;
+    ui.note(ui.style.warn(`${error.message}. ${typeof remedy === 'string' ? `${remedy} ` : ''}${more}`));
   }
 }
 
 /**
- * What a job of GitHub Actions shows beside its log: an error for a failed step, a failed gate or one that was not judged, a warning for an
- * inconclusive one.
+ * What a job of GitHub Actions shows beside its log: an error for a run that was cancelled or is not over, a failed step, a failed gate or
+ * one that was not judged, a warning for an inconclusive one.
  * https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
  */
 export function annotationsOf(run: RunView): string[] {
+  if (run.state === 'cancelled') return [annotation('error', `${run.name} was cancelled`, run.cause ?? 'no reason was given')];
+  if (!isEndedRun(run.state))
+    return [annotation('error', `${run.name} was not over within --timeout`, `It is ${run.state} and continues: cairn watch ${run.name}`)];
   const { judgement, refusal } = outcomeOf(run);
   const failed = run.stepViews.flatMap(({ state, name, failure }) =>
     state === 'failed' ? [annotation('error', `${run.name}: ${name} failed`, failure?.message ?? 'no reason was reported')] : [],

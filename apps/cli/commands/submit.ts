@@ -18,7 +18,7 @@ import type { Registrar, Session } from '../cli.ts';
 import { exitCodeOfRun, exitCodes } from '../exit-codes.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatNumber, plural } from '../output/units.ts';
+import { formatDuration, formatNumber, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { readSource } from '../source-of-environment.ts';
 import { showRun } from '../watch/show-run.ts';
@@ -96,6 +96,7 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   }
   ui.json(run);
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
+  if (run.state === 'held') ui.note(ui.style.warn(`It is held${run.cause === null ? '' : `: ${run.cause}`}.`));
   ui.note(ui.style.dim(`Watch it with \`cairn watch ${run.name}\`.`));
   return undefined;
 }
@@ -143,16 +144,18 @@ async function waitAndComment(
   const waiting = limit === null ? session : { ...session, signal: AbortSignal.any([signal, limit]) };
   const ended = await watchToEnd(waiting, client, run).catch((error: unknown) => {
     if (limit?.aborted !== true || signal.aborted) throw error;
+    ui.note(`${run.name} was not over after ${formatDuration((timeout ?? 0) / 1000)} (--timeout).`);
     return null;
   });
   const code = ended === null ? exitCodes.timeout.code : exitCodeOfRun(ended);
-  const summaryFile = cli.env.GITHUB_ACTIONS === 'true' ? cli.env.GITHUB_STEP_SUMMARY : undefined;
-  if (commentFile === undefined && summaryFile === undefined && outputs === undefined) return code;
+  const isInActions = cli.env.GITHUB_ACTIONS === 'true';
+  const summaryFile = isInActions ? cli.env.GITHUB_STEP_SUMMARY : undefined;
+  if (commentFile === undefined && !isInActions && outputs === undefined) return code;
   try {
     const view = ended ?? (await client.getRun(run.id, { signal }));
     if (outputs !== undefined) await appendFile(outputs, outputsOf(view));
     const comment = runComment(view, { ...outcomeOf(view), url: client.url, page: null, now: cli.now() });
-    if (summaryFile !== undefined) for (const line of annotationsOf(view)) ui.note(line);
+    if (isInActions) for (const line of annotationsOf(view)) ui.note(line);
     if (commentFile !== undefined) await writeFile(commentFile, comment);
     if (summaryFile !== undefined) await appendFile(summaryFile, comment);
     if (commentFile !== undefined) ui.note(ui.style.dim(`Comment written to ${commentFile}`));
