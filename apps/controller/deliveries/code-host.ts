@@ -34,7 +34,7 @@ type HostOptions = { headers: Record<string, string>; clock: () => Date; signal:
 
 /** GitHub asks for this pause where it limits calls without saying for how long. */
 const unsaidPauseMs = 60_000;
-const hint = {
+const hint: Record<number, string> = {
   401: 'the token is not valid',
   403: 'the token may lack a permission',
   404: 'it does not exist, or the token may not see it',
@@ -71,14 +71,13 @@ export async function askHost<T>({ what, method, url, body, answer: schema }: Ho
 function failureOf(what: string, answer: CallAnswer, now: Date): CallFailed['tried'] {
   const { status } = answer;
   const said = messageOf(answer.text);
-  const why = [`HTTP ${status}`, ...(said === null ? [] : [said]), ...(status in hint ? [hint[status as keyof typeof hint]] : [])].join(
-    ', ',
-  );
+  const isLimit = status === 429 || (status === 403 && /rate limit|abuse/i.test(said ?? ''));
+  const means = isLimit ? 'it limits calls' : hint[status];
+  const why = [`HTTP ${status}`, ...(said === null ? [] : [said]), ...(means === undefined ? [] : [means])].join(', ');
   const message = `${what}: ${status >= 300 && status < 400 ? `HTTP ${status}, it has moved; redirects are not followed` : why}`;
   // Such as a commit or pull request that is gone for good, or too many statuses of a commit.
   if (status === 410 || status === 422) return { end: 'refused', status, message };
   // A permission that is missing, or a locked conversation, is one repository's, and must not hold back the reports of the others.
-  const isLimit = status === 429 || (status === 403 && /rate limit|abuse/i.test(said ?? ''));
   return { end: 'later', status, message, until: pauseOf(answer, now) ?? (isLimit ? new Date(now.getTime() + unsaidPauseMs) : null) };
 }
 

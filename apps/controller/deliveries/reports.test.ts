@@ -274,7 +274,11 @@ test('a repository in which the token may not write delays no other; a limit tha
   expect(await sender.send()).toBe(1);
   expect(host.statuses).toHaveLength(1);
   host.fault = answer('You have exceeded a secondary rate limit');
+  const answered = async () =>
+    (await harness.prisma.delivery.findFirstOrThrow({ where: { state: 'pending' }, orderBy: { id: 'asc' } })).answer;
+  expect(await answered()).toMatchObject({ message: expect.stringMatching(/HTTP 403, Resource .*, the token may lack a permission$/) });
   await sender.pass(minute);
+  expect(await answered()).toMatchObject({ message: expect.stringMatching(/HTTP 403, .* secondary rate limit, it limits calls$/) });
   const limited = requests.length;
   await submitFor({ pullRequest: null });
   expect(await sender.send()).toBe(0);
