@@ -70,7 +70,8 @@ describe('submit', () => {
         onDataset: null,
         overlap: 'skip',
       },
-      ...{ run: { recipe: 'mini' }, createdAt: at, pausedAt: null, next: [at] },
+      ...{ run: { recipe: 'mini', dataset: 'mini@2', gate: { gate: 'mAP@100 >= 55 %', minQueries: 9 } }, createdAt: at, pausedAt: null },
+      next: [at],
       last: { at, outcome: 'refused', due: at, runId: null, code: 'quota_exceeded', message: 'ada has 2 live runs' },
     };
     api.on('POST', '/v1/schedules', () => view);
@@ -83,7 +84,9 @@ describe('submit', () => {
       '0 3 * * 1 (Europe/Zurich)',
       'Mon 2027-01-04 03:00 Europe/Zurich',
       'refused (quota_exceeded)',
-      'ada has 2 live runs',
+      'due Mon 2027-01-04 03:00 Europe/Zurich: ada has 2 live runs',
+      'mini on mini@2',
+      'mAP@100 >= 55 %; with at least 9 queries',
     ])
       expect(out).toContain(text);
     expect((await cairn('schedule add weekly -r mini')).err).toContain('--cron');

@@ -22,7 +22,7 @@ export type RetentionPolicy = z.infer<typeof retentionPolicy>;
 export const retentionView = retentionPolicy.extend({
   setBy: z.string().nullable(),
   updatedAt: timestamp.nullable(),
-  /** When the leader last began a collection. */
+  /** When the leader last began a collection, or the first policy was set. */
   collectedAt: timestamp.nullable(),
 });
 export type RetentionView = z.infer<typeof retentionView>;
@@ -45,6 +45,12 @@ export function retentionSentences({ setBy, runsOlderThanDays, checkpoints, keep
       : `Of a stage that ended without a result, the newest ${counted(checkpoints, 'checkpoint')} stay.`,
     everyHours === null ? 'Only `cairn gc` collects.' : `The leader collects every ${counted(everyHours, 'hour')}.`,
   ];
+}
+
+/** When the leader collects next; null: it does not. `collectedAt` of a policy that was just set is that time, before anything was collected. */
+export function nextCollectionOf({ setBy, everyHours, collectedAt }: RetentionView): Date | null {
+  if (setBy === null || everyHours === null || collectedAt === null) return null;
+  return new Date(Date.parse(collectedAt) + everyHours * 3_600_000);
 }
 
 /** What a run keeps of its results whatever the policy: what it measured, and the cards of its models. They are small. */

@@ -26,6 +26,12 @@ export function formatAgo(at: string | Date, now: Date): string {
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
+/** When a time to come is: `now`, `in 48 s`, `in 23 h 59 min`. */
+export function formatUntil(at: string | Date, now: Date): string {
+  const seconds = (new Date(at).getTime() - now.getTime()) / 1000;
+  return seconds < 1 ? 'now' : `in ${formatRunning(seconds)}`;
+}
+
 /** Seconds between two times; the second one defaults to now. */
 export function secondsBetween(from: string, to: string | null, now: Date): number {
   const end = to === null ? now.getTime() : new Date(to).getTime();

@@ -29,8 +29,8 @@ const verifiers: Record<HookProvider, (delivery: Delivery) => Verification> = {
 };
 
 /**
- * The signature covers the body alone, so anyone who has seen a delivery can send it again under another id: the body's digest distinguishes deliveries
- * apart too. https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+ * The signature covers the body alone, so anyone who has seen a delivery can send it again under another id: the body's digest tells deliveries apart
+ * too. https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
  */
 function verifyGithub({ headers, body, secrets }: Delivery): Verification {
   const given = headerOf(headers, 'x-hub-signature-256');

@@ -19,6 +19,16 @@ beforeAll(async () => {
 });
 afterAll(() => api.close());
 
+test('a policy says when the leader collects next, not that it has collected, right after it is set', async () => {
+  const policy = { runsOlderThanDays: 90, checkpoints: 0, keepLabels: [], everyHours: 24, setBy: 'ada' };
+  const at = '2026-01-02T03:10:00.000Z';
+  api.on('GET', '/v1/retention', () => ({ ...policy, updatedAt: at, collectedAt: at }));
+  const { out } = await runTestCli(['retention'], { url: api.url });
+  expect(out).toContain('The leader collects next in 1 d 0 h.');
+  api.on('GET', '/v1/retention', () => ({ ...policy, everyHours: null, updatedAt: at, collectedAt: at }));
+  expect((await runTestCli(['retention'], { url: api.url })).out).not.toContain('collects next');
+});
+
 test('as CSV the ledger is what the service writes, as it arrives', async () => {
   api.on('GET', '/v1/ledger.csv', ({ query }, response) => {
     response.writeHead(200, { 'content-type': 'text/csv' });

@@ -1,9 +1,9 @@
-import { type GcResult, type RetentionView, retentionSentences } from '@cairn/contract';
+import { type GcResult, nextCollectionOf, type RetentionView, retentionSentences } from '@cairn/contract';
 import { InvalidArgumentError } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { findRun } from '../find-run.ts';
 import { tableLines } from '../output/table.ts';
-import { formatAgo, formatBytes, plural } from '../output/units.ts';
+import { formatAgo, formatBytes, formatUntil, plural } from '../output/units.ts';
 import { collect, positiveNumber, wholeNumber } from './options.ts';
 
 export function addRetention({ program, action }: Registrar): void {
@@ -11,8 +11,8 @@ export function addRetention({ program, action }: Registrar): void {
   retention.command('show', { isDefault: true }).description('shows the policy').action(action(show));
   retention
     .command('set')
-    .description('replaces the policy: what an option does not name is kept (for admins); `cairn gc --dry-run` shows what goes')
-    .option('--runs-older-than <days>', 'gives up the results of runs that ended longer ago, such as 90d', days)
+    .description('replaces the whole policy: an option that is left out has its default (for admins); `cairn gc --dry-run` shows what goes')
+    .option('--runs-older-than <days>', 'gives up the results of runs that ended longer ago, such as 90d (default: never)', days)
     .option(
       '--checkpoints <count>',
       'keeps this many of the newest checkpoints of a stage that ended without a result',
@@ -53,10 +53,11 @@ async function set({ ui, signal, client, cli }: Session, options: SetOptions): P
 }
 
 function policyLines(policy: RetentionView, now: Date): string[] {
-  const { setBy, updatedAt, collectedAt } = policy;
+  const { setBy, updatedAt } = policy;
+  const collectsAt = nextCollectionOf(policy);
   return [
     ...retentionSentences(policy),
-    ...(setBy === null || collectedAt === null ? [] : [`The leader last began to collect ${formatAgo(collectedAt, now)}.`]),
+    ...(collectsAt === null ? [] : [`The leader collects next ${formatUntil(collectsAt, now)}.`]),
     ...(setBy === null ? [] : [`Set by ${setBy}${updatedAt === null ? '' : ` ${formatAgo(updatedAt, now)}`}.`]),
   ];
 }

@@ -1,12 +1,4 @@
-import {
-  CairnError,
-  type OverlapPolicy,
-  overlapPolicy,
-  recipeNameOf,
-  type ScheduleRequestInput,
-  type ScheduleView,
-  scheduleText,
-} from '@cairn/contract';
+import { CairnError, type OverlapPolicy, overlapPolicy, type ScheduleRequestInput, type ScheduleView, scheduleText } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
@@ -14,6 +6,7 @@ import type { Ui } from '../output/ui.ts';
 import { formatAgo, plural } from '../output/units.ts';
 import { readRecipe } from '../recipe/read-recipe.ts';
 import { noteMissingBaseline, withRunGate } from './gate.ts';
+import { submissionLines } from './submission-lines.ts';
 import { type ContextOptions, labelsAndGroup, type SubmissionOptions, submissionOf, withLabels, withRecipe } from './submit.ts';
 
 type AddOptions = SubmissionOptions &
@@ -121,13 +114,17 @@ function print(ui: Ui, schedule: ScheduleView, now: Date): void {
   ui.json(schedule);
   ui.line(`${ui.style.bold(name)}${pausedAt === null ? '' : ui.style.warn(`  paused ${formatAgo(pausedAt, now)}`)}`);
   field('when', scheduleText(schedule));
-  field('recipe', recipeNameOf(run));
+  for (const [title, text] of submissionLines(run)) field(title, text);
   field('owner', owner);
   field('overlap', overlap);
   for (const [index, time] of next.entries()) field(index === 0 ? 'next' : '', timeIn(time, schedule.zone));
-  if (last !== null) field('last', `${outcomeText(last, ui)} ${formatAgo(last.at, now)}, due ${last.due}: ${last.runId ?? last.message}`);
+  if (last !== null)
+    field('last', `${outcomeText(last, ui)} ${formatAgo(last.at, now)}, ${dueText(last.due, schedule)}: ${last.runId ?? last.message}`);
   if (last?.outcome === 'skipped') field('', last.message);
 }
+
+/** A time of the schedule, or the version of a dataset. */
+const dueText = (due: string, { cron, zone }: ScheduleView): string => (cron === null ? `for ${due}` : `due ${timeIn(due, zone)}`);
 
 function outcomeText({ outcome, code }: NonNullable<ScheduleView['last']>, { style }: Pick<Ui, 'style'>): string {
   if (outcome === 'refused') return style.bad(`refused (${code})`);

@@ -8,17 +8,18 @@ const at = '2026-11-30T12:00:00.000Z';
 const delivery = 'hdl_01kaz4q7t9w1y3a5c7e9g1j3km';
 const runId = 'run_01kaz4q7t9w1y3a5c7e9g1j3km';
 
+const viewOf = (name: string, request: object) => ({
+  ...request,
+  ...{ id: 'trg_01kaz4q7t9w1y3a5c7e9g1j3km', name, owner: 'ada', path: `/v1/hooks/${name}`, createdAt: at, lastDeliveryAt: null },
+});
+
 let api: StubApi;
 let run: Partial<RunView> = {};
 beforeAll(async () => {
   api = await startStubApi();
-  const view = (name: string, request: object) => ({
-    ...request,
-    ...{ id: 'trg_01kaz4q7t9w1y3a5c7e9g1j3km', name, owner: 'ada', path: `/v1/hooks/${name}`, createdAt: at, lastDeliveryAt: null },
-  });
   api.on('POST', '/v1/triggers', ({ body }) => {
     const request = triggerRequest.parse(JSON.parse(body));
-    return { ...view(request.name, request), secret };
+    return { ...viewOf(request.name, request), secret };
   });
   const item: DeliveryView = {
     ...{ id: delivery, key: 'one', event: 'pull_request', subject: 'pull request 7 was opened', source: null, outcome: 'held' },
@@ -55,6 +56,19 @@ test('trigger add prints only the secret on stdout, and sends what the options s
     onNewer: 'cancel',
   });
   expect((await runTestCli(add.slice(0, -2), { url: api.url })).err).toContain('Give either --recipe NAME or --file RECIPE.yaml');
+});
+
+test('a trigger is shown with the gate and the labels of its runs, and a rotation says for how long the earlier secret is accepted', async () => {
+  const gate = { gate: 'mAP@100 >= production', by: 'mean', onInconclusive: 'pass', promote: { alias: 'production' } };
+  const request = triggerRequest.parse({ name: 'landmark', provider: 'github', run: { recipe: 'mini', labels: { team: 'search' }, gate } });
+  api.on('GET', '/v1/triggers/landmark', () => viewOf('landmark', request));
+  const { out } = await runTestCli(['trigger', 'show', 'landmark'], { url: api.url });
+  expect(out).toMatch(/labels +team=search\n/);
+  expect(out).toMatch(/gate +mAP@100 >= production; by the mean; an inconclusive one counts as passed; a passed one moves production\n/);
+  api.on('POST', '/v1/triggers/landmark/rotate', () => ({ ...viewOf('landmark', request), secret }));
+  const rotate = (hours: string) => runTestCli(['trigger', 'rotate', 'landmark', '--keep-hours', hours], { url: api.url });
+  expect((await rotate('1')).err).toContain('the earlier one is accepted for 1 hour.');
+  expect((await rotate('0')).err).toContain('the earlier one is no longer accepted.');
 });
 
 test('deliveries are listed with what became of them, and released', async () => {

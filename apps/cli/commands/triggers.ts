@@ -13,10 +13,11 @@ import {
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
-import { formatAgo } from '../output/units.ts';
+import { formatAgo, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { type GateOptions, gateOf, noteMissingBaseline, withRunGate } from './gate.ts';
 import { collect, positiveNumber, wholeNumber } from './options.ts';
+import { submissionLines } from './submission-lines.ts';
 
 export function addTriggers({ program, action }: Registrar): void {
   const trigger = program.command('trigger').description('starts runs when a code host, or another program, delivers an event');
@@ -146,12 +147,10 @@ async function show({ ui, signal, client, cli }: Session, name: string): Promise
   const view = await api.getTrigger(name, { signal });
   ui.json(view);
   const { filter, run } = view;
-  const settings = Object.entries(run.set).map(([path, value]) => `${path}=${JSON.stringify(value)}`);
   const lines: [string, string][] = [
     ['address', `${api.url}${view.path}`],
     ['provider', view.provider],
-    ['recipe', `${recipeNameOf(run)}${run.dataset === undefined ? '' : ` on ${run.dataset}`}`],
-    ['settings', settings.join(', ') || 'none'],
+    ...submissionLines(run),
     ['filter', filterText(filter)],
     ['group', triggerGroupText(view)],
     ['owner', view.owner],
@@ -173,7 +172,11 @@ async function rotate({ ui, signal, client }: Session, name: string, { keepHours
   const made = await (await client()).rotateTrigger(name, { keepHours }, { signal });
   ui.json(made);
   ui.line(made.secret);
-  ui.note(ui.style.dim(`The new secret of trigger ${name}. It is not shown again; the earlier one is accepted for ${keepHours} hours.`));
+  ui.note(
+    ui.style.dim(
+      `The new secret of trigger ${name}. It is not shown again; ${keepHours === 0 ? 'the earlier one is no longer accepted' : `the earlier one is accepted for ${plural(keepHours, 'hour')}`}.`,
+    ),
+  );
   return undefined;
 }
 

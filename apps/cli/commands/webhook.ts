@@ -13,7 +13,7 @@ import type { Registrar, Session } from '../cli.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { tableLines } from '../output/table.ts';
 import type { Ui } from '../output/ui.ts';
-import { formatAgo, formatDuration, plural } from '../output/units.ts';
+import { formatAgo, formatDuration, formatUntil, plural, secondsBetween } from '../output/units.ts';
 import { wholeNumber } from './options.ts';
 
 export function addWebhooks({ program, action }: Registrar): void {
@@ -86,23 +86,29 @@ async function show({ ui, signal, client, cli }: Session, name: string): Promise
   ui.line(`${ui.style.bold(webhook.name)}  ${webhook.url}`);
   ui.line(`events   ${webhook.events.join(', ')}`);
   ui.line(`added    ${formatAgo(webhook.createdAt, cli.now())} by ${webhook.createdBy}`);
-  if (webhook.previousSecretUntil !== null) ui.line(`secret   the one before signs too until ${webhook.previousSecretUntil}`);
+  if (webhook.previousSecretUntil !== null)
+    ui.line(`secret   the one before signs too ${forStill(webhook.previousSecretUntil, cli.now())}`);
   ui.line(`waiting  ${plural(webhook.pending, 'message')}`);
   for (const line of deliveryLines(items, ui, cli.now())) ui.line(line);
   return undefined;
 }
 
-async function rotate({ ui, signal, client }: Session, name: string): Promise<undefined> {
+/** How much longer something holds: `for 23 h 59 min`. */
+const forStill = (until: string, now: Date): string => `for ${formatDuration(secondsBetween(now.toISOString(), until, now))}`;
+
+async function rotate({ ui, signal, client, cli }: Session, name: string): Promise<undefined> {
   const made = await (await client()).rotateWebhook(name, { signal });
   ui.json(made);
   ui.line(made.secret);
-  ui.note(ui.style.dim(`The secret before signs too until ${made.previousSecretUntil ?? 'now'}. The new one is not shown again.`));
+  const { previousSecretUntil: until } = made;
+  const before = until === null ? 'The secret before signs no more.' : `The secret before signs too ${forStill(until, cli.now())}.`;
+  ui.note(ui.style.dim(`${before} The new one is not shown again.`));
   return undefined;
 }
 
 const testLimitMs = 30_000;
 
-async function test({ ui, signal, client }: Session, name: string): Promise<number> {
+async function test({ ui, signal, client, cli }: Session, name: string): Promise<number> {
   const api = await client();
   let delivery = await api.testWebhook(name, { signal });
   const end = Date.now() + testLimitMs;
@@ -116,7 +122,11 @@ async function test({ ui, signal, client }: Session, name: string): Promise<numb
   if (answer === null) ui.line(`Not sent within ${formatDuration(testLimitMs / 1000)}: is a controller running? It is delivery ${id}.`);
   else ui.line(`${painted(delivery.state, ui)}: ${answer.message}`);
   if (delivery.state === 'pending' && delivery.nextTryAt !== null)
-    ui.note(ui.style.dim(`It is tried again at ${delivery.nextTryAt}; \`cairn webhook deliveries ${name}\` shows the answers.`));
+    ui.note(
+      ui.style.dim(
+        `It is tried again ${formatUntil(delivery.nextTryAt, cli.now())}; \`cairn webhook deliveries ${name}\` shows the answers.`,
+      ),
+    );
   return delivery.state === 'delivered' ? exitCodes.ok.code : exitCodes.failed.code;
 }
 
@@ -163,7 +173,10 @@ function deliveryLines(items: readonly OutgoingDeliveryView[], ui: Ui, now: Date
     item.subject,
     painted(item.state, ui),
     String(item.attempts),
-    [item.answer?.message ?? '', ...(item.nextTryAt === null || item.attempts === 0 ? [] : [`next try ${item.nextTryAt}`])].join('; '),
+    [
+      item.answer?.message ?? '',
+      ...(item.nextTryAt === null || item.attempts === 0 ? [] : [`next try ${formatUntil(item.nextTryAt, now)}`]),
+    ].join('; '),
   ]);
   const columns = [
     { title: 'delivery' },

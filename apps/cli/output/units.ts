@@ -8,6 +8,7 @@ export {
   formatPercent,
   formatRange,
   formatRunning,
+  formatUntil,
   plural,
   secondsBetween,
 } from '@cairn/runtime';

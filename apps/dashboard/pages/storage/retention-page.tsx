@@ -1,4 +1,4 @@
-import { type GcResult, type RetentionView, retentionSentences } from '@cairn/contract';
+import { type GcResult, nextCollectionOf, type RetentionView, retentionSentences } from '@cairn/contract';
 import { Button } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
@@ -15,7 +15,7 @@ import { ProblemNotice } from '../../parts/problem.tsx';
 import { ProgressBar } from '../../parts/progress-bar.tsx';
 import tableClasses from '../../parts/table.module.css';
 import { Table } from '../../parts/table.tsx';
-import { Ago } from '../../parts/time.tsx';
+import { Ago, Until } from '../../parts/time.tsx';
 import { useTitle } from '../../parts/title.ts';
 import { PolicyDialog } from './policy-dialog.tsx';
 import classes from './storage.module.css';
@@ -45,7 +45,8 @@ export function RetentionPage() {
 function Policy({ policy }: { policy: RetentionView }) {
   const mayChange = useMay('retention.manage');
   const [asks, setAsks] = useState(false);
-  const { setBy, updatedAt, collectedAt } = policy;
+  const { setBy, updatedAt } = policy;
+  const collectsAt = nextCollectionOf(policy);
   return (
     <section aria-labelledby="policy">
       <h2 id="policy">Policy</h2>
@@ -59,9 +60,9 @@ function Policy({ policy }: { policy: RetentionView }) {
       {setBy !== null && (
         <p className={tableClasses.dim}>
           Set by {setBy} {updatedAt !== null && <Ago at={updatedAt} />}.{' '}
-          {collectedAt !== null && (
+          {collectsAt !== null && (
             <>
-              The leader last began to collect <Ago at={collectedAt} />.
+              The leader collects next <Until at={collectsAt.toISOString()} />.
             </>
           )}
         </p>
