@@ -33,6 +33,16 @@ export function writtenText(most: number, { lines = false, least = 0 }: TextOpti
     .meta({ ...(least > 0 ? { minLength: least } : {}), maxLength: most, pattern: lines ? unwantedInLinesPattern : unwantedPattern });
 }
 
+/** What is wrong with a value, from zod's message: `missing, expected a string`, `expected a number, not a string`. */
+export function faultText(message: string): string {
+  const [, expected = '', received] = /^Invalid input: expected (\S+), received (\S+)$/.exec(message) ?? [];
+  if (received === undefined) return message.replace(/^Invalid (?:input|string): /, '');
+  return received === 'undefined' ? `missing, expected ${kindText(expected)}` : `expected ${kindText(expected)}, not ${kindText(received)}`;
+}
+
+const kindText = (kind: string): string =>
+  ['null', 'nan'].includes(kind.toLowerCase()) ? kind : `${/^[aeiou]/i.test(kind) ? 'an' : 'a'} ${kind}`;
+
 /** Linux's PATH_MAX and NAME_MAX, in bytes. */
 const maxPathBytes = 4095;
 const maxNameBytes = 255;

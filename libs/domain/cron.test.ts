@@ -39,7 +39,7 @@ test('of the times that were missed the newest is due, across a change of the cl
 });
 
 test.each([
-  ['61 * * * *', 'UTC', /61/],
+  ['61 * * * *', 'UTC', /cannot be read: Invalid value for minute: 61/],
   ['0 3 * *', 'UTC', /five fields/],
   ['* * * * * *', 'UTC', /five fields/],
   ['@daily', 'UTC', /five fields/],

@@ -41,7 +41,7 @@ function open({ cron, zone }: CronTimes): Cron {
   try {
     return new Cron(cron, { timezone: zone, paused: true, mode: '5-part' });
   } catch (cause) {
-    throw invalid(cron, cause instanceof Error ? cause.message : String(cause), cause);
+    throw invalid(cron, (cause instanceof Error ? cause.message : String(cause)).replace(/^CronPattern: /, ''), cause);
   }
 }
 

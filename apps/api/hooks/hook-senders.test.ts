@@ -82,6 +82,7 @@ describe('signatures', () => {
     for (const seconds of [-310, 310]) {
       const answer = await deliver(trigger, body, standardHeaders(trigger.secret, body, { at: Date.now() / 1000 + seconds }));
       expect(answer).toMatchObject({ status: 401, reason: expect.stringContaining('at most 300 s are accepted') });
+      expect(answer.json.remedy).toMatch(/^Set the sender's clock/);
     }
     expect(await deliver(trigger, body, standardHeaders(trigger.secret, body, { at: Date.now() / 1000 - 290 }))).toMatchObject({
       status: 202,

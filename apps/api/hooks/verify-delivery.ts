@@ -13,7 +13,7 @@ export type Delivery = {
 };
 
 /** A valid signature, with what identifies the delivery; or what is wrong, without the expected value. */
-export type Verification = { key: string; replayKey: string | null; eventName: string | null } | { wrong: string };
+export type Verification = { key: string; replayKey: string | null; eventName: string | null } | { wrong: string; remedy?: string };
 
 export const bodyDigest = (body: Buffer): string => createHash('sha256').update(body).digest('hex');
 
@@ -93,6 +93,7 @@ function verifyStandard({ headers, body, secrets, nowMs }: Delivery, eventName: 
   if (Math.abs(skewSeconds) > maxSkewSeconds)
     return {
       wrong: `it was signed ${Math.abs(skewSeconds)} s ${skewSeconds > 0 ? 'ago' : 'in the future'}; at most ${maxSkewSeconds} s are accepted`,
+      remedy: "Set the sender's clock, and let it sign again each time that it sends.",
     };
   return { key: id, replayKey: null, eventName };
 }

@@ -1,4 +1,4 @@
-import { CairnError, firstOf, type Problem, unwrapped } from '@cairn/contract';
+import { CairnError, faultText, firstOf, type Problem, unwrapped } from '@cairn/contract';
 import { adapterCause, Prisma } from '@cairn/db';
 import { backoff, deadline, didYouMean, type Logger, nearestName, sleep } from '@cairn/runtime';
 import { z } from 'zod';
@@ -9,7 +9,8 @@ const maxDetailsBytes = 32 * 1024;
 
 /** The problem document (RFC 9457) of an error. */
 export function problemOf(error: CairnError, requestId: string): Problem {
-  const { title, status, remedy, retry } = error.row;
+  const { title, status, retry } = error.row;
+  const { remedy = error.row.remedy } = error.details;
   const hasDetails = Object.keys(error.details).length > 0 && Buffer.byteLength(JSON.stringify(error.details)) <= maxDetailsBytes;
   return {
     type: `urn:cairn:error:${error.code}`,
@@ -17,7 +18,7 @@ export function problemOf(error: CairnError, requestId: string): Problem {
     status,
     code: error.code,
     detail: firstOf(error.message, maxDetail),
-    remedy,
+    remedy: typeof remedy === 'string' ? remedy : error.row.remedy,
     retry,
     requestId,
     ...(hasDetails ? { details: error.details } : {}),
@@ -36,7 +37,10 @@ function fastifyFault(error: unknown): CairnError | undefined {
 const fastifyErrors = new Map<string, (error: Error) => CairnError>(
   Object.entries({
     FST_ERR_CTP_INVALID_MEDIA_TYPE: (cause) =>
-      new CairnError('invalid_request', 'Unsupported content type; send application/json', { cause }),
+      new CairnError('invalid_request', 'Unsupported content type; send application/json', {
+        cause,
+        details: { remedy: 'Set the header Content-Type; a webhook of GitHub has it in its settings, where it is another one by default.' },
+      }),
     FST_ERR_BAD_URL: (cause) =>
       new CairnError(
         'invalid_path',
@@ -120,7 +124,7 @@ function fieldError({ issue, path, key }: Fault, schema: z.core.$ZodType, data: 
   }
   // For an invalid name, the reason.
   const reason = issue.code === 'invalid_key' ? issue.issues[0]?.message : undefined;
-  return { path: dotted(path), message: reason ?? issue.message };
+  return { path: dotted(path), message: faultText(reason ?? issue.message) };
 }
 
 /** The intended branch of a union: the one whose errors are deepest, not one that rejects the type of the whole. */

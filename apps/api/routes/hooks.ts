@@ -74,7 +74,10 @@ export function hookRoutes(app: App, { engine, load, bounds, metrics, log }: Api
           const refused = { reason: verified.wrong, digest: bodyDigest(body), address, eventName: null };
           await engine.recordRefusal(trigger, refused).catch((err: unknown) => log.warn({ err }, 'could not record a refused delivery'));
         }
-        throw new CairnError('wrong_signature', `The delivery to trigger ${trigger.name} is refused: ${verified.wrong}`);
+        const { wrong, remedy } = verified;
+        throw new CairnError('wrong_signature', `The delivery to trigger ${trigger.name} is refused: ${wrong}`, {
+          details: remedy === undefined ? {} : { remedy },
+        });
       }
       const waitMs = rate.take(trigger.id);
       if (waitMs > 0)
@@ -89,6 +92,7 @@ export function hookRoutes(app: App, { engine, load, bounds, metrics, log }: Api
         throw new CairnError(
           'invalid_request',
           `The delivery ${answer.delivery} to trigger ${trigger.name} cannot be read: ${answer.reason}`,
+          { details: { remedy: 'Correct the sender, or the provider of the trigger; docs/ci.md shows what a delivery has.' } },
         );
       const isQuiet = answer.outcome === 'ignored' || answer.outcome === 'repeated';
       return reply.code(isQuiet ? 200 : 202).send(answer);

@@ -319,6 +319,9 @@ describe('deliveries', () => {
     const sent = { event: 'tag', repository: 'r', commit, ref: 'v1' };
     expect(order('standard', null, { ...sent, at: '2026-01-02T04:04:05+01:00' })).toEqual(['2026-01-02T03:04:05.000Z', null, 'r tag v1']);
     expect(order('standard', null, { ...sent, at: 'noon' })).toMatchObject({ unreadable: expect.stringContaining('at: ') });
+    const { commit: _, ...without } = sent;
+    expect(order('standard', null, without)).toEqual({ unreadable: 'commit: missing, expected a string' });
+    expect(order('standard', null, { ...sent, ref: 5 })).toEqual({ unreadable: 'ref: expected a string, not a number' });
   });
 
   test.each([

@@ -1,4 +1,5 @@
 import {
+  faultText,
   firstOf,
   githubPullRequest,
   githubPush,
@@ -262,6 +263,6 @@ type Parsed<T> =
 function parsed<T>(result: Parsed<T>, read: (value: T) => ReadDelivery): ReadDelivery {
   if (result.success) return read(result.data);
   const issue = result.error.issues[0];
-  const where = issue === undefined || issue.path.length === 0 ? 'the body' : issue.path.map(String).join('.');
-  return { unreadable: firstOf(`${where}: ${issue?.message ?? 'invalid'}`, 300) };
+  if (issue === undefined || issue.path.length === 0) return { unreadable: 'the body is not a JSON object' };
+  return { unreadable: firstOf(`${issue.path.map(String).join('.')}: ${faultText(issue.message)}`, 300) };
 }
