@@ -39,7 +39,7 @@ export type Gate = {
 };
 
 const gateForm = /^(\S+?)\s*>=\s*(\S+(?:\s*%)?)(?:\s+-\s+([0-9]+(?:\.[0-9]+)?)\s*(points?|%))?$/;
-const metricForm = /^(mAP@100(?:\.reference)?|(?:CMC|precision|recall)@(?:1|5|10|20|100))(?:\.([a-z-]+))?$/;
+const metricForm = /^(mAP@100(?:\.reference)?|(?:CMC|precision|recall)@(?:1|5|10|20|100))(?:\.([A-Za-z-]+))?$/;
 const gateExamples = '`mAP@100 >= production - 0.2 points`, `mAP@100.europe >= landmark@7 - 1 %` or `recall@10.private >= 55 %`';
 const metricNames =
   'The metrics are mAP@100, mAP@100.reference, and CMC@K, precision@K and recall@K with a K of ' +
@@ -52,10 +52,13 @@ const metricNames =
  */
 export function parseGate(text: string): Gate {
   const [, metric, baseline = '', amount = '0', unit] = gateForm.exec(text.trim()) ?? [];
-  if (metric === undefined) throw invalidGate(text, 'it is not METRIC >= BASELINE, or METRIC >= BASELINE - TOLERANCE');
-  const [, score, part = null] = metricForm.exec(metric) ?? [];
+  if (metric === undefined) throw invalidGate(text, whyUnread(text));
+  const [, score, written] = metricForm.exec(metric) ?? [];
   if (score === undefined) throw invalidGate(text, `there is no metric ${metric}`);
-  if (!isGatePart(part)) throw invalidGate(text, `${part} is neither a usage nor a continent`);
+  // `Private` is how the solution's column Usage has it.
+  const part = written?.toLowerCase() ?? null;
+  if (!isGatePart(part)) throw invalidGate(text, `${written} is neither a usage nor a continent`);
+  if (Number(amount) > 100) throw invalidGate(text, `a tolerance of ${amount} ${unit} accepts everything; it has at most 100`);
   return {
     score: score as GateScore,
     part,
@@ -63,6 +66,13 @@ export function parseGate(text: string): Gate {
     baseline: baselineOf(text, baseline),
     tolerance: { amount: Number(amount), unit: unit === '%' ? 'percent' : 'points' },
   };
+}
+
+/** Why a text is no gate at all. */
+function whyUnread(text: string): string {
+  const [, amount] = /-\s*([0-9]+(?:\.[0-9]+)?)\s*$/.exec(text) ?? [];
+  if (text.includes('>=') && amount !== undefined) return `its tolerance has no unit; write ${amount} points or ${amount} %`;
+  return 'it is not METRIC >= BASELINE, or METRIC >= BASELINE - TOLERANCE';
 }
 
 const isGatePart = (part: string | null): part is GatePart | null => part === null || Object.hasOwn(gateParts, part);
