@@ -145,6 +145,21 @@ export const auditEntry = z.object({
 export const auditPage = page(auditEntry);
 export type AuditEntry = z.infer<typeof auditEntry>;
 
+/** The fields that are not the same before and after, as text; null where there was, or is, none. */
+export function auditChanges({
+  before,
+  after,
+}: Pick<AuditEntry, 'before' | 'after'>): { name: string; was: string | null; is: string | null }[] {
+  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
+  return names.flatMap((name) => {
+    const [was, is] = [auditText(before?.[name]), auditText(after?.[name])];
+    return was === is ? [] : [{ name, was, is }];
+  });
+}
+
+const auditText = (value: unknown): string | null =>
+  value === undefined || value === null ? null : typeof value === 'string' ? value : JSON.stringify(value);
+
 /** GET /v1/audit. */
 export const auditQuery = pageQuery.extend({
   actor: writtenText(63, { least: 1 }).optional().describe('The name of the token.'),

@@ -17,7 +17,7 @@ import {
   safeName,
 } from '@cairn/contract';
 import { findModelCard, getArtifact, listAliases, listAliasMoves, listModels, listModelVersions, modelLineage } from '@cairn/db';
-import { markdownText } from '@cairn/runtime';
+import { markdownCode, markdownText } from '@cairn/runtime';
 import { z } from 'zod';
 import { callerOf } from '../auth/guard.ts';
 import { type App, nameParams, problems } from '../http/bare-app.ts';
@@ -284,7 +284,7 @@ function startOf(range: string | undefined, bytes: number): number | null {
 }
 
 /** What of a card may change after the registration, or is too long for its tables. */
-function standing({ aliases, run, startingWeights, matcher }: ModelCard): string {
+function standing({ aliases, run, data, startingWeights, matcher }: ModelCard): string {
   const licences = (imports: ModelCard['startingWeights']): string[] =>
     imports.map(({ name, source, licence }) => {
       const from = source === null ? '' : ` from ${markdownText(source)}`;
@@ -297,6 +297,7 @@ function standing({ aliases, run, startingWeights, matcher }: ModelCard): string
     '',
     aliases.length === 0 ? 'No alias names this version.' : aliases.map(markdownText).join(', '),
     '',
+    ...(data === null ? [] : ['## Dataset', '', `${markdownText(data.dataset)}, digest ${markdownCode(data.digest)}`, '']),
     ...(startingWeights.length === 0 ? [] : ['## Starting weights', '', ...licences(startingWeights), '']),
     ...(matcher === null ? [] : ['## Matcher', '', ...licences([matcher]), '']),
     ...(run === null ? [] : ['## Recipe', '', `${fence}yaml`, yaml.trimEnd(), fence, '']),

@@ -1,4 +1,4 @@
-import { type AuditEntry, CairnError, type SecretKeyList, type TokenRole, tokenRole } from '@cairn/contract';
+import { type AuditEntry, auditChanges, CairnError, firstOf, type SecretKeyList, type TokenRole, tokenRole } from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
@@ -137,14 +137,30 @@ async function listAudit({ ui, signal, client, cli }: Session, { limit, ...filte
     ui.line('No entry.');
     return undefined;
   }
-  const rows = items.map(({ at, actor, action, target, address }) => [
-    formatAgo(at, cli.now()),
-    ui.style.bold(actor),
-    action,
-    target,
-    ui.style.dim(address ?? ''),
+  const rows = items.map((entry) => [
+    formatAgo(entry.at, cli.now()),
+    ui.style.bold(entry.actor),
+    entry.action,
+    entry.target,
+    changeText(entry),
+    ui.style.dim(entry.address ?? ''),
   ]);
-  const columns = ['when', 'token', 'action', 'target', 'address'].map((title) => ({ title }));
+  const columns = ['when', 'token', 'action', 'target', 'what changed', 'address'].map((title) => ({ title }));
   for (const line of tableLines(columns, rows, { heading: ui.style.dim })) ui.line(line);
   return undefined;
 }
+
+/** Characters of a value, and of all that changed; --json has the whole. */
+const shown = { value: 40, change: 120 };
+
+/** What an act changed, such as `version: 7 to 8`, and the reason that was given. */
+function changeText({ before, after, details }: AuditEntry): string {
+  const short = (text: string | null): string => (text === null ? 'none' : cut(text, shown.value));
+  const changes = auditChanges({ before, after }).map(({ name, was, is }) =>
+    was === null ? `${name}: ${short(is)}` : `${name}: ${short(was)} to ${short(is)}`,
+  );
+  const why = typeof details.reason === 'string' && details.reason !== '' ? [`(${details.reason})`] : [];
+  return cut([changes.join('; '), ...why].join(' ').trim(), shown.change);
+}
+
+const cut = (text: string, most: number): string => (text.length > most ? `${firstOf(text, most - 1)}…` : text);

@@ -113,6 +113,9 @@ test('the wait goes on until the verdict is there, and says why it takes longer'
   expect(waited.code).toBe(0);
   expect(waited.out).toMatch(/the gate is being judged\n.*the bucket does not answer\n/);
   expect(waited.out.trimEnd().endsWith(reason)).toBe(true);
+  api.on('GET', '/v1/runs', () => ({ items: [runListItem.parse(last)], nextCursor: null, total: 1 }));
+  states = [last];
+  expect((await cairn('show', 'mini-1')).out).toContain(reason);
 });
 
 test('the comment says what became of the run, with the text of others escaped', async () => {

@@ -86,7 +86,8 @@ function showGate({ gate, verdict, state: runState }: RunView, field: (name: str
   const more = judgement?.reason ?? problem;
   const waiting = isEndedRun(runState) ? 'not judged, because the run did not succeed' : 'judged when the run has succeeded';
   const outcome = judgement?.verdict ?? { waiting, judging: 'is being judged', judged: verdict, refused: 'not judged' }[state];
-  return [field('gate', `${gate.gate}: ${outcome}`), ...(more === null ? [] : [field('', more)])];
+  const promotion = judgement?.promotion?.reason ?? null;
+  return [field('gate', `${gate.gate}: ${outcome}`), ...[more, promotion].flatMap((text) => (text === null ? [] : [field('', text)]))];
 }
 
 /** That the retention policy removed results, and what to do. */

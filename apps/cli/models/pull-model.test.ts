@@ -150,6 +150,7 @@ test('the card has the data, recipe, scores, licences and aliases, with the text
   );
   const { out } = await cairn(['models', 'card', 'toy@1']);
   expect(out).toContain('## Aliases\n\nproduction');
+  expect(out).toMatch(/## Dataset\n\ntoy@1, digest `[0-9a-f]{64}`\n/);
   expect(out).toContain('- resnet18-f37072fd: BSD &lt;3 \\| clause&gt;');
   expect(out).toContain('## Matcher\n\n- points from <https://example.org/m>: no licence was given');
   expect(out).toContain('```yaml\nname: small');

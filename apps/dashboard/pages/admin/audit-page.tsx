@@ -1,4 +1,4 @@
-import type { AuditEntry } from '@cairn/contract';
+import { type AuditEntry, auditChanges } from '@cairn/contract';
 import { Button, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
@@ -145,12 +145,8 @@ function EntryTable({ items }: { items: readonly AuditEntry[] }) {
 }
 
 /** The fields that are not the same before and after. */
-function Changes({ entry: { before, after } }: { entry: AuditEntry }) {
-  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
-  const changed = names.flatMap((name) => {
-    const [was, is] = [textOf(before?.[name]), textOf(after?.[name])];
-    return was === is ? [] : [{ name, was, is }];
-  });
+function Changes({ entry }: { entry: AuditEntry }) {
+  const changed = auditChanges(entry);
   if (changed.length === 0) return <span className={tableClasses.dim}>-</span>;
   return changed.map(({ name, was, is }) => (
     <div key={name}>
@@ -158,6 +154,3 @@ function Changes({ entry: { before, after } }: { entry: AuditEntry }) {
     </div>
   ));
 }
-
-const textOf = (value: unknown): string | null =>
-  value === undefined || value === null ? null : typeof value === 'string' ? value : JSON.stringify(value);
