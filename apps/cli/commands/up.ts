@@ -4,9 +4,9 @@ import { homeOf } from '../connection.ts';
 import type { Ui } from '../output/ui.ts';
 import { formatDuration } from '../output/units.ts';
 import type { Service } from '../service/start-service.ts';
-import { wholeNumber } from './options.ts';
+import { positiveNumber, wholeNumber } from './options.ts';
 
-type UpOptions = { port: number; internalPort: number; slots: number };
+type UpOptions = { port: number; internalPort: number; slots: number; gpuHourPrice?: number };
 
 export function addUp({ program, action }: Registrar): void {
   const port = wholeNumber(0, 65_535);
@@ -16,6 +16,7 @@ export function addUp({ program, action }: Registrar): void {
     .option('-p, --port <number>', 'port of the API; 0 chooses a free one', port, 8080)
     .option('--internal-port <number>', 'port for the agents; 0 chooses a free one', port, 8081)
     .option('--slots <count>', 'how many ranks and workers may run at a time', wholeNumber(1, 64), 2)
+    .option('--gpu-hour-price <amount>', 'the price of an hour of one of them, in your currency, for `cairn ledger`', positiveNumber)
     .action(action(up));
 }
 

@@ -7,7 +7,8 @@ import { bareEnvironment, makeRunFolder, removeRunFolder } from '@cairn/testing'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { findConnection } from '../connection.ts';
 import { startTestService, type TestServiceOptions } from '../testing/start-test-service.ts';
-import type { Service } from './start-service.ts';
+import { type Service, type ServicePrograms, startService } from './start-service.ts';
+import type { ProgramSpec } from './supervised-program.ts';
 
 // Several programs start in each test.
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 });
@@ -51,6 +52,29 @@ test('the service answers, has a leader and its pool, and is found by clients of
   expect((await client().getFleet()).leader).not.toBeNull();
   expect(await findConnection({}, { home })).toEqual({ url: service.url, token: service.token, home });
   expect((await client().listRecipes()).items.map(({ name }) => name)).toEqual(expect.arrayContaining(['mini', 'tiny']));
+});
+
+test('the controller gets the price of a GPU-hour, and the address for links from the environment', async () => {
+  let controller: ProgramSpec | null = null;
+  const arrange = ({ controllers: [first] }: ServicePrograms): never => {
+    controller = first;
+    throw new Error('seen');
+  };
+  const options = { home: join(folder, 'priced'), port: 0, internalPort: 0, slots: 3, gpuHourPrice: 2.5, python: process.execPath };
+  const starting = startService(
+    {
+      ...options,
+      env: { ...env, CAIRN_PUBLIC_URL: 'https://cairn.example.org' },
+      onEvent: () => undefined,
+      signal: AbortSignal.timeout(60_000),
+    },
+    { isDurable: false, arrange },
+  );
+  await expect(starting).rejects.toThrow('seen');
+  expect(controller).toMatchObject({ env: { CAIRN_PUBLIC_URL: 'https://cairn.example.org' } });
+  const { CAIRN_POOLS = '', CAIRN_DATABASE_URL } = (controller as ProgramSpec | null)?.env ?? {};
+  expect(JSON.parse(CAIRN_POOLS)).toEqual([{ name: 'local', executor: 'process', slots: 3, gpuHourPrice: 2.5 }]);
+  expect(CAIRN_DATABASE_URL).not.toBe(env.CAIRN_DATABASE_URL);
 });
 
 test('objects are stored below the home, whatever characters its path has', async () => {

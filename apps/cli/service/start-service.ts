@@ -16,6 +16,8 @@ export type ServiceOptions = {
   internalPort: number;
   /** Slots of the local pool: the number of ranks and workers that run at a time. */
   slots: number;
+  /** The price of an hour of one slot, for the ledger. */
+  gpuHourPrice?: number;
   /** The trainer's Python interpreter. */
   python: string | undefined;
   /** Where objects are stored; by default in the home folder. */
@@ -208,7 +210,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
         ...queue,
         ...sealing,
         ...launching,
-        CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots }]),
+        CAIRN_POOLS: JSON.stringify([{ name: 'local', executor: 'process', slots: options.slots, gpuHourPrice: options.gpuHourPrice }]),
         CAIRN_STATE_DIR: home.poolStateDir,
       }),
     ],
@@ -218,7 +220,7 @@ function programSpecs({ home, ports, postgres, python, internalUrl, options }: P
 
 /** The caller's environment without Cairn's own variables: those of another service would confuse the programs. */
 function outerEnvironment(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  const kept = new Set(['CAIRN_LOG_LEVEL', 'CAIRN_HANG_SECONDS']);
+  const kept = new Set(['CAIRN_LOG_LEVEL', 'CAIRN_HANG_SECONDS', 'CAIRN_PUBLIC_URL', 'CAIRN_DELIVERY_HOSTS', 'CAIRN_TRUSTED_PROXIES']);
   const entries = Object.entries(env).filter(([name]) => !name.startsWith('CAIRN_') || kept.has(name));
   return Object.fromEntries(entries.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
 }
