@@ -124,9 +124,11 @@ test('the comment says what became of the run, with the text of others escaped',
   const file = join(folder, 'comment.md');
   expect((await cairn('submit', '-r', 'mini', '--wait', '--gate', gate, '--comment-file', file)).code).toBe(4);
   const text = await readFile(file, 'utf8');
-  expect(text).toContain('### mini-1: gate failed\n\n`mAP@100 >= production - 0.2 points`\n');
+  expect(text).toContain(`### [mini-1](${api.url}/runs/${idFor('run', 1)}): gate failed\n\n\`mAP@100 >= production - 0.2 points\`\n`);
   expect(text).toContain('&lt;b&gt;worse&lt;/b&gt;');
-  expect(text).toContain('| `` q`1\\|x `` | 90.0 % | 10.0 % |');
+  expect(text).toContain(
+    `| [\`\` q\`1\\|x \`\`](<${api.url}/evaluation?of=${idFor('art', 1)}&against=${idFor('art', 2)}&query=q%601%7Cx>) | 90.0 % | 10.0 % |`,
+  );
   expect(text).toContain('| prepare | prepare | blocked |  | 54.0 % |');
 });
 
@@ -137,7 +139,7 @@ test('in GitHub Actions the job has an annotation, and the comment as its summar
   const title = 'title=Quality gate failed%3A mAP@100 >= production - 0.2 points';
   const inActions = await runTestCli(submitGated, { url: api.url, env });
   expect(inActions.err).toContain(`::error ${title}::mAP@100 is 54 %25, <b>worse</b>`);
-  expect(await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).toContain('### mini-1: gate failed');
+  expect(await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).toContain(': gate failed\n');
   states = [ended('passed')];
   expect((await runTestCli(submitGated, { url: api.url, env })).err).not.toContain('::');
   expect((await readFile(env.GITHUB_STEP_SUMMARY, 'utf8')).match(/^### /gm)).toHaveLength(2);
@@ -172,7 +174,7 @@ test('the comment says why a gate was not judged', async () => {
   const refused = await runTestCli([...submitGated, '--comment-file', file], { url: api.url, env });
   expect(refused.code).toBe(2);
   expect(refused.err).toContain('::error title=mini-1%3A quality gate not judged::Model landmark has no alias <production>');
-  expect(await readFile(file, 'utf8')).toContain('### mini-1: gate not judged\n\nModel landmark has no alias &lt;production&gt;\n');
+  expect(await readFile(file, 'utf8')).toContain(': gate not judged\n\nModel landmark has no alias &lt;production&gt;\n');
   api.on('GET', '/v1/runs', () => ({ items: [runListItem.parse(states[0])], nextCursor: null, total: 1 }));
   expect((await cairn('show', 'mini-1')).out).toMatch(/gate +mAP@100 .*: not judged\n +Model landmark has no alias <production>\n/);
 });

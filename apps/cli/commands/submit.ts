@@ -154,7 +154,7 @@ async function waitAndComment(
   try {
     const view = ended ?? (await client.getRun(run.id, { signal }));
     if (outputs !== undefined) await appendFile(outputs, outputsOf(view));
-    const comment = runComment(view, { ...outcomeOf(view), url: client.url, page: null, now: cli.now() });
+    const comment = runComment(view, { ...outcomeOf(view), url: client.url, page: `${client.url}/runs/${view.id}`, now: cli.now() });
     if (isInActions) for (const line of annotationsOf(view)) ui.note(line);
     if (commentFile !== undefined) await writeFile(commentFile, comment);
     if (summaryFile !== undefined) await appendFile(summaryFile, comment);

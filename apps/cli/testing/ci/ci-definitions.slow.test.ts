@@ -86,7 +86,7 @@ test('the action of the page fails the job for a worse model, with outputs, anno
   expect(gate).toMatchObject({ gate: 'mAP@100 >= production - 0.2 points', promote: { alias: 'production' } });
   expect(job.outputs).toEqual({ run: name, 'run-id': runId, state: 'succeeded', verdict: 'failed' });
   expect(job.output).toContain('::error title=Quality gate failed%3A mAP@100 >= production - 0.2 points::mAP@100 is');
-  expect(job.summary).toContain(`### ${name.replaceAll('_', '\\_')}: gate failed`);
+  expect(job.summary).toContain(`### [${name.replaceAll('_', '\\_')}](${url}/runs/${runId}): gate failed\n`);
   expect(await readFile(join(folder, 'cairn-comment.md'), 'utf8')).toBe(job.summary);
   expect(await harness.prisma.aliasMove.count()).toBe(1);
 
