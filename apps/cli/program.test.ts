@@ -58,6 +58,14 @@ describe('submit', () => {
     expect((await cairn('submit -r mini --label team')).code).toBe(2);
   });
 
+  test('says of a run that is held what it waits for', async () => {
+    const cause = 'the budget owner:ada: 5 of 4 GPU-hours of this month are used';
+    api.on('POST', '/v1/runs', () => aRun({ state: 'held', cause }));
+    expect((await cairn('submit -r mini')).err).toContain(`It is held: ${cause}.\n`);
+    api.on('POST', '/v1/runs', () => aRun({ state: 'held', now: 'waiting for mini-0, which runs in the concurrency group g' }));
+    expect((await cairn('submit -r mini')).err).toContain('It is held: waiting for mini-0, which runs in');
+  });
+
   test('adds a schedule with what it runs, and shows when it runs next', async () => {
     const at = '2027-01-04T02:00:00.000Z';
     const view = {

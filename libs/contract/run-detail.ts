@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { idOf, timestamp } from './names.ts';
+import type { HoldCause } from './origin.ts';
 import {
   allowsAction,
   attemptCause,
@@ -42,10 +43,14 @@ export function whyNotAllowed(state: RunState, action: RunAction): string | null
   return `is ${state}; only a run that is ${others}${states.at(-1)} can be ${actionWords[action]}`;
 }
 
-/** The actions on a run in this state. From a step, `retry` alone. */
-export const actionsIn = (state: RunState, actions: readonly RunAction[] = runAction.options): ActionView[] =>
+/** The actions on a run in this state, which `hold` holds. From a step, `retry` alone. */
+export const actionsIn = (
+  state: RunState,
+  { actions = runAction.options, hold = null }: { actions?: readonly RunAction[]; hold?: HoldCause | null } = {},
+): ActionView[] =>
   actions.map((action) => {
-    const why = whyNotAllowed(state, action);
+    const isBehind = action === 'release' && state === 'held' && hold === 'group';
+    const why = isBehind ? 'waits for another run of its concurrency group, and starts by itself' : whyNotAllowed(state, action);
     return { action, isAllowed: why === null, why: why === null ? null : `the run ${why}` };
   });
 

@@ -58,6 +58,7 @@ test('a newer run cancels the one that runs, waits for its end, and takes over w
   };
   const held = await view(newer);
   expect(held).toMatchObject({ state: 'held', hold: 'group', now: waiting.sentence });
+  expect(held.actions.find(({ action }) => action === 'release')).toMatchObject({ isAllowed: false });
   expect(held.stepViews.map((step) => step.waiting?.code).slice(0, 2)).toEqual(['group', 'dependencies']);
   expect(held.stepViews[0]?.waiting).toMatchObject(waiting);
 

@@ -96,7 +96,7 @@ async function submit(session: Session, options: SubmitOptions): Promise<number 
   }
   ui.json(run);
   ui.line(`${submitted}  ${ui.style.dim(run.id)}`);
-  if (run.state === 'held') ui.note(ui.style.warn(`It is held${run.cause === null ? '' : `: ${run.cause}`}.`));
+  if (run.state === 'held') ui.note(ui.style.warn(`It is held: ${run.cause ?? run.now}.`));
   ui.note(ui.style.dim(`Watch it with \`cairn watch ${run.name}\`.`));
   return undefined;
 }

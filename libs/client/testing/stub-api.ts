@@ -116,7 +116,7 @@ export const aStep = (over: Partial<StepView> = {}): StepView => ({
   pool: 'tasks',
   slots: 1,
   gpuSeconds: 0,
-  actions: actionsIn('running', ['retry']),
+  actions: actionsIn('running', { actions: ['retry'] }),
   waiting: null,
   waitingFor: [],
   progress: null,

@@ -60,6 +60,7 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
     done: stepViews.filter((step) => isDoneStep(step.state)).length,
     reused: stepViews.filter((step) => step.state === 'reused').length,
   };
+  const hold = readNullable(holdCause, run.hold, `run ${run.id} hold`);
   return {
     ...{ id: run.id, name: run.name, recipe: run.recipeName, dataset: `${run.dataset.name}@${run.dataset.version}`, owner: run.owner },
     ...{ state, cause: run.cause, priority: run.priority, seq: run.seq, steps },
@@ -67,7 +68,7 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
     ...{ tags: run.tags, ...noteOf(run) },
     ...contextOf(run),
     cancelCause: readNullable(cancelCause, run.cancelCause, `run ${run.id} cancel_cause`),
-    hold: readNullable(holdCause, run.hold, `run ${run.id} hold`),
+    hold,
     verdict: readColumn(runVerdict, run.verdict, `run ${run.id} verdict`),
     createdAt: isoTime(run.createdAt),
     startedAt: isoTimeOrNull(run.startedAt),
@@ -76,7 +77,7 @@ export async function getRun(db: Transaction, { projectId, runId, admission }: R
     updatedAt: isoTime(run.updatedAt),
     mapAt100: { best: run.mapBest, last: run.mapLast },
     gpuSeconds: stepViews.reduce((sum, step) => sum + step.gpuSeconds, 0),
-    actions: actionsIn(state),
+    actions: actionsIn(state, { hold }),
     stepViews,
     noReuse: readColumn(noReuseColumn, run.noReuse, `run ${run.id} no_reuse`),
     recipeYaml: stringify(run.recipe),

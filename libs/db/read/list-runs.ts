@@ -245,6 +245,6 @@ function itemOf(
     ...progressOf({ ...run, held: holdReason(run, other) }, steps),
     updatedAt: isoTime(updatedAt),
     mapAt100: { best: mapBest, last: mapLast },
-    actions: actionsIn(run.state),
+    actions: actionsIn(run.state, { hold: run.hold }),
   };
 }

@@ -112,7 +112,7 @@ export async function loadStepViews(
       pool: readColumn(stepPool, step.pool, `step ${step.id} pool`),
       slots: step.slots,
       gpuSeconds: counts.gpuSeconds,
-      actions: actionsIn(run.state, ['retry']),
+      actions: actionsIn(run.state, { actions: ['retry'] }),
       waiting,
       waitingFor: blockersOf(situation, { id: run.id, name: run.name }, waiting, admission),
       // When all attempts are silent, their rate is unknown.
