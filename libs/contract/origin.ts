@@ -10,8 +10,8 @@ export const runOrigin = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('person') }),
   /** A delivery of a code host or another program to a trigger. */
   z.object({ kind: z.literal('trigger'), trigger: safeName, delivery: writtenText(200, { least: 1 }) }),
-  /** A schedule, at the time for which the run was due. */
-  z.object({ kind: z.literal('schedule'), schedule: safeName, dueAt: timestamp }),
+  /** A schedule, at the time for which the run was due, and the zone of its clock. */
+  z.object({ kind: z.literal('schedule'), schedule: safeName, dueAt: timestamp, zone: writtenText(64, { least: 1 }).default('UTC') }),
   /** A new version of a dataset, to which the schedule is bound. */
   z.object({ kind: z.literal('dataset'), dataset: datasetReference, schedule: safeName }),
   /** The gate of a run, which scores the version that it compares with on the data of that run. */
@@ -28,11 +28,30 @@ export function originText(origin: RunOrigin): string {
     case 'trigger':
       return `the trigger ${origin.trigger}`;
     case 'schedule':
-      return `the schedule ${origin.schedule}, due at ${origin.dueAt}`;
+      return `the schedule ${origin.schedule}, due ${timeInZone(origin.dueAt, origin.zone)}`;
     case 'dataset':
       return `the schedule ${origin.schedule}, for the new dataset ${origin.dataset}`;
     case 'gate':
       return `the gate of ${origin.run}, to evaluate ${origin.model}@${origin.version} on the same data`;
+  }
+}
+
+/** A time as clocks in the zone show it: `Mon 2027-01-04 03:00 Europe/Zurich`; in UTC if the zone is not known here. */
+export function timeInZone(time: string, zone: string): string {
+  const options = { weekday: 'short', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit' } as const;
+  const known = isZone(zone) ? zone : 'UTC';
+  const parts = new Intl.DateTimeFormat('en-GB', { ...options, timeZone: known }).formatToParts(new Date(time));
+  const of = (type: Intl.DateTimeFormatPartTypes): string => parts.find((part) => part.type === type)?.value ?? '';
+  return `${of('weekday')} ${of('year')}-${of('month')}-${of('day')} ${of('hour')}:${of('minute')} ${known}`;
+}
+
+/** Whether a time zone of the IANA database is known here. */
+export function isZone(zone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone });
+    return true;
+  } catch {
+    return false;
   }
 }
 

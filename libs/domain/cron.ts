@@ -1,4 +1,4 @@
-import { CairnError } from '@cairn/contract';
+import { CairnError, isZone } from '@cairn/contract';
 import { Cron } from 'croner';
 
 // Croner's rules for daylight saving time: a time that does not exist runs once, when the clock has jumped over it; one that occurs twice
@@ -42,15 +42,6 @@ function open({ cron, zone }: CronTimes): Cron {
     return new Cron(cron, { timezone: zone, paused: true, mode: '5-part' });
   } catch (cause) {
     throw invalid(cron, (cause instanceof Error ? cause.message : String(cause)).replace(/^CronPattern: /, ''), cause);
-  }
-}
-
-function isZone(zone: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: zone });
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -267,4 +267,4 @@ export async function collectWhenDue(ctx: EngineContext, removePrefix: RemovePre
 /** A scheduled collection looks at nothing newer than this many hours. */
 const scheduledAge = 24;
 /** Who collects on schedule. */
-const serviceOf = (projectId: string): Actor => ({ name: 'cairn', projectId, tokenId: null, address: null });
+const serviceOf = (projectId: string): Actor => ({ name: 'cairn', projectId, tokenId: null, address: 'controller' });

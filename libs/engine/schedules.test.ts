@@ -37,13 +37,13 @@ test('a leader that is killed after it submitted a run does not start it twice',
   await serve(later(due, 0, 2));
   const runs = await runsOf(name);
   const dueAt = due.toISOString();
-  const origin = { kind: 'schedule', schedule: name, dueAt };
+  const origin = { kind: 'schedule', schedule: name, dueAt, zone: (await show(name)).zone };
   expect(runs).toMatchObject([{ origin, owner: 'ada', labels: { tier: 'night' }, idempotencyKey: expect.stringContaining(dueAt) }]);
   expect(await show(name)).toMatchObject({ last: { outcome: 'started', due: dueAt, runId: runs[0]?.id } });
   expect(await prisma.auditEntry.findFirst({ where: { target: runs[0]?.id ?? '' } })).toMatchObject({
     actor: 'ada',
     tokenId: null,
-    address: null,
+    address: 'controller',
   });
   await engine.removeSchedule(name, ada);
 });

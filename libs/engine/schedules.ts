@@ -88,12 +88,14 @@ export async function runSchedule(
   const { projectId } = actor;
   const schedule = await ctx.prisma.schedule.findUnique({ where: { projectId_name: { projectId, name } } });
   if (schedule === null) throw scheduleNotFound(name);
-  const { onDataset } = schedule;
+  const { onDataset, zone } = schedule;
   const newest =
     onDataset === null ? null : await ctx.prisma.dataset.findFirst({ where: { projectId, name: onDataset }, orderBy: { version: 'desc' } });
   const dataset = newest === null ? onDataset : `${newest.name}@${newest.version}`;
   const origin: RunOrigin =
-    dataset === null ? { kind: 'schedule', schedule: name, dueAt: new Date().toISOString() } : { kind: 'dataset', schedule: name, dataset };
+    dataset === null
+      ? { kind: 'schedule', schedule: name, dueAt: new Date().toISOString(), zone }
+      : { kind: 'dataset', schedule: name, dataset };
   return submitRun(ctx, submissionOf(schedule, dataset), actor, idempotencyKey, origin);
 }
 

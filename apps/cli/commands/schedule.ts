@@ -1,4 +1,12 @@
-import { CairnError, type OverlapPolicy, overlapPolicy, type ScheduleRequestInput, type ScheduleView, scheduleText } from '@cairn/contract';
+import {
+  CairnError,
+  type OverlapPolicy,
+  overlapPolicy,
+  type ScheduleRequestInput,
+  type ScheduleView,
+  scheduleText,
+  timeInZone,
+} from '@cairn/contract';
 import { Option } from 'commander';
 import type { Registrar, Session } from '../cli.ts';
 import { tableLines } from '../output/table.ts';
@@ -99,14 +107,7 @@ async function remove({ ui, signal, client }: Session, name: string): Promise<un
   return undefined;
 }
 
-/** A time as clocks in the zone show it: `Mon 2027-01-04 03:00 Europe/Zurich`. */
-function timeIn(time: string | undefined, zone: string): string {
-  if (time === undefined) return '';
-  const options = { weekday: 'short', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit' } as const;
-  const parts = new Intl.DateTimeFormat('en-GB', { ...options, timeZone: zone }).formatToParts(new Date(time));
-  const of = (type: Intl.DateTimeFormatPartTypes): string => parts.find((part) => part.type === type)?.value ?? '';
-  return `${of('weekday')} ${of('year')}-${of('month')}-${of('day')} ${of('hour')}:${of('minute')} ${zone}`;
-}
+const timeIn = (time: string | undefined, zone: string): string => (time === undefined ? '' : timeInZone(time, zone));
 
 function print(ui: Ui, schedule: ScheduleView, now: Date): void {
   const { name, owner, overlap, pausedAt, next, last, run } = schedule;

@@ -54,12 +54,12 @@ function jobOf(schedule: Schedule, timer: Timer, now: Date): Job {
   }
   // After an outage the newest time stands for all that were missed.
   const dueAt = newestDue({ cron, zone }, timer.dueAt, now).toISOString();
-  return { key: `schedule:${id}:${dueAt}`, origin: { kind: 'schedule', schedule: name, dueAt }, due: dueAt, dataset: null };
+  return { key: `schedule:${id}:${dueAt}`, origin: { kind: 'schedule', schedule: name, dueAt, zone }, due: dueAt, dataset: null };
 }
 
 async function start(ctx: EngineContext, schedule: Schedule, { key, origin, due, dataset }: Job, now: Date): Promise<ScheduleOutcome> {
   const { projectId, owner, overlap } = schedule;
-  const actor: Actor = { projectId, name: owner, tokenId: null, address: null };
+  const actor: Actor = { projectId, name: owner, tokenId: null, address: 'controller' };
   const at = now.toISOString();
   const request = submissionOf(schedule, dataset);
   const made = await ctx.prisma.run.count({ where: { projectId, idempotencyKey: key } });
