@@ -32,6 +32,7 @@ export * from './setting-path.ts';
 export * from './settings.ts';
 export * from './states.ts';
 export * from './step-versions.ts';
+export * from './submission-lines.ts';
 export * from './text.ts';
 export * from './trainer.ts';
 export * from './triggers.ts';

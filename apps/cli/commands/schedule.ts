@@ -5,6 +5,7 @@ import {
   type ScheduleRequestInput,
   type ScheduleView,
   scheduleText,
+  submissionLines,
   timeInZone,
 } from '@cairn/contract';
 import { Option } from 'commander';
@@ -14,7 +15,6 @@ import type { Ui } from '../output/ui.ts';
 import { formatAgo, plural } from '../output/units.ts';
 import { readRecipe } from '../recipe/read-recipe.ts';
 import { noteMissingBaseline, withRunGate } from './gate.ts';
-import { submissionLines } from './submission-lines.ts';
 import { type ContextOptions, labelsAndGroup, type SubmissionOptions, submissionOf, withLabels, withRecipe } from './submit.ts';
 
 type AddOptions = SubmissionOptions &

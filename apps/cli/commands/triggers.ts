@@ -7,6 +7,7 @@ import {
   hookProvider,
   labelsOf,
   recipeNameOf,
+  submissionLines,
   type TriggerView,
   triggerGroupText,
 } from '@cairn/contract';
@@ -17,7 +18,6 @@ import { formatAgo, plural } from '../output/units.ts';
 import { parseSetOptions, readRecipe } from '../recipe/read-recipe.ts';
 import { type GateOptions, gateOf, noteMissingBaseline, withRunGate } from './gate.ts';
 import { collect, positiveNumber, wholeNumber } from './options.ts';
-import { submissionLines } from './submission-lines.ts';
 
 export function addTriggers({ program, action }: Registrar): void {
   const trigger = program.command('trigger').description('starts runs when a code host, or another program, delivers an event');

@@ -41,7 +41,7 @@ function objection(filter: TriggerFilter, { event, action, branch, tag, labels, 
   if (branch !== null && !isAllowedBy(filter.branches, branch)) return `the branch ${branch} is not one of ${listed(filter.branches)}`;
   if (tag !== null && !isAllowedBy(filter.tags, tag)) return `the tag ${tag} is not one of ${listed(filter.tags)}`;
   if (paths !== null && filter.paths.length > 0 && !paths.some((path) => isAllowedBy(filter.paths, path)))
-    return `none of its ${paths.length} changed files is one of ${listed(filter.paths)}`;
+    return `${paths.length === 1 ? 'its only changed file is not' : `none of its ${paths.length} changed files is`} one of ${listed(filter.paths)}`;
   if (source.pullRequest === null) return null;
   if (action === 'labeled' && !addedLabels.some((label) => filter.labels.includes(label)))
     return filter.labels.length === 0

@@ -61,8 +61,9 @@ test('schedules tell when they start next and what became of the last time; they
 
 test('a trigger tells of each delivery why it started a run or not, and a held one is released by who may', async () => {
   const run = { recipe: 'tiny', dataset: 'toy' };
+  const gated = { ...run, gate: { gate: 'mAP@100 >= 55 %', minQueries: 20 } };
   await engine.addTrigger(
-    triggerRequest.parse({ name: 'landmarks', provider: 'github', run, filter: { branches: ['main'] } }),
+    triggerRequest.parse({ name: 'landmarks', provider: 'github', run: gated, filter: { branches: ['main'] } }),
     actor('anna'),
   );
   const trigger = await prisma.trigger.findFirstOrThrow({ where: { name: 'landmarks' } });
@@ -105,6 +106,7 @@ test('a trigger tells of each delivery why it started a run or not, and a held o
   expect(await prisma.hookDelivery.findFirst({ where: { key: 'three' } })).toMatchObject({ outcome: 'started', releasedBy: 'anna' });
   await page.goto('/triggers/landmarks');
   await page.getByText('events push; branches main').waitFor();
+  await page.getByText('mAP@100 >= 55 %; with at least 20 queries').waitFor();
   await rowOf(page, 'push to docs').getByText('the branch docs matches none of main').waitFor();
   expect(await accessibilityFaults(page, looks)).toEqual([]);
   await page.getByLabel('Deliveries of the last week').selectOption('failed');

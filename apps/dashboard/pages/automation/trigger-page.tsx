@@ -3,7 +3,7 @@ import {
   type DeliveryView,
   deliveryOutcome,
   filterText,
-  recipeNameOf,
+  submissionLines,
   type TriggerView,
   triggerGroupText,
 } from '@cairn/contract';
@@ -106,7 +106,9 @@ function TriggerFacts({ trigger }: { trigger: TriggerView }) {
     <Facts
       facts={[
         ['From', provider],
-        ['Starts', `${recipeNameOf(run)}${run.dataset === undefined ? '' : ` on ${run.dataset}`}`],
+        ...submissionLines(run).map(
+          ([title, text]) => [`${title.charAt(0).toUpperCase()}${title.slice(1)}`, text] satisfies [string, string],
+        ),
         ['For', filterText(filter)],
         ['Group', triggerGroupText(trigger)],
         ['Owner', owner],

@@ -1,4 +1,5 @@
-import { type RunGate, recipeNameOf, type SubmitRequest } from '@cairn/contract';
+import type { RunGate } from './gates.ts';
+import { recipeNameOf, type SubmitRequest } from './rest.ts';
 
 type Submission = Pick<SubmitRequest, 'recipe'> & Partial<Pick<SubmitRequest, 'dataset' | 'set' | 'labels' | 'gate'>>;
 
