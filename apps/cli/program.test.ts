@@ -305,20 +305,6 @@ test('show lists steps, artifacts, failures and the attempts of failed steps', a
   });
 });
 
-test('the audit log shows what changed and why, briefly', async () => {
-  const act = { at: '2026-01-02T03:04:05.000Z', actor: 'ada', tokenId: null, address: '10.0.0.7', details: {} };
-  api.on('GET', '/v1/audit', () => ({
-    items: [
-      { ...act, action: 'alias.set', target: 'm@production', before: { version: 7 }, after: { version: 8 }, details: { reason: 'better' } },
-      { ...act, action: 'schedule.remove', target: 'weekly', before: { run: { recipe: 'x'.repeat(500) }, cron: '0 3 * * 1' }, after: null },
-    ],
-    nextCursor: null,
-  }));
-  const { out } = await cairn('audit');
-  expect(out).toMatch(/alias\.set +m@production +version: 7 to 8 \(better\) +10\.0\.0\.7\n/);
-  expect(out).toMatch(/weekly +run: \{"recipe":"x+… to none; cron: 0 3 \* \* 1 to none +10/);
-});
-
 test('cancel and retry send their options and print the new state', async () => {
   api.on('GET', '/v1/runs', () => ({ items: [summary], nextCursor: null, total: 1 }));
   api.on('POST', '/v1/runs/[^/]+/cancel', () => aRun({ state: 'cancelling' }));

@@ -47,7 +47,7 @@ export function retentionSentences({ setBy, runsOlderThanDays, checkpoints, keep
   ];
 }
 
-/** When the leader collects next; null: it does not. `collectedAt` of a policy that was just set is that time, before anything was collected. */
+/** When the leader collects next; null: it does not. A policy that was just set has that time as `collectedAt`. */
 export function nextCollectionOf({ setBy, everyHours, collectedAt }: RetentionView): Date | null {
   if (setBy === null || everyHours === null || collectedAt === null) return null;
   return new Date(Date.parse(collectedAt) + everyHours * 3_600_000);

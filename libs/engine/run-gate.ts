@@ -113,7 +113,7 @@ async function promotionOf(run: RunWork, { gate, actor }: DueJudgement, { verdic
   return promote(run.tx, { model: model.model, alias }, { version: model.version, expected, reason }, actor);
 }
 
-/** The gate cannot be judged, now or later: its baseline is of another gallery, for example. What can be done about it is kept with the reason. */
+/** The gate cannot be judged, now or later: its baseline is of another gallery, for example. The remedy is kept with the reason. */
 export async function gateRefused(ctx: EngineContext, due: DueJudgement, { message, details }: CairnError): Promise<void> {
   const problem = reportedMessage.parse(typeof details.remedy === 'string' ? `${message}. ${details.remedy}` : message);
   await withDue(ctx, due, async (run) => {

@@ -123,3 +123,17 @@ test('a view is saved from the address of its page, and its filters list runs', 
     err: expect.stringContaining('is not the address of a page with filters'),
   });
 });
+
+test('the audit log shows what changed and why, briefly', async () => {
+  const act = { at: '2026-01-02T03:04:05.000Z', actor: 'ada', tokenId: null, address: '10.0.0.7', details: {} };
+  api.on('GET', '/v1/audit', () => ({
+    items: [
+      { ...act, action: 'alias.set', target: 'm@production', before: { version: 7 }, after: { version: 8 }, details: { reason: 'better' } },
+      { ...act, action: 'schedule.remove', target: 'weekly', before: { run: { recipe: 'x'.repeat(500) }, cron: '0 3 * * 1' }, after: null },
+    ],
+    nextCursor: null,
+  }));
+  const { out } = await cairn(['audit']);
+  expect(out).toMatch(/alias\.set +m@production +version: 7 to 8 \(better\) +10\.0\.0\.7\n/);
+  expect(out).toMatch(/weekly +run: \{"recipe":"x+… to none; cron: 0 3 \* \* 1 to none +10/);
+});
