@@ -28,13 +28,15 @@ const { items } = await client.listRuns({
   sort: '-createdAt',
   ...(values.run === undefined ? {} : { q: values.run }),
 });
-const [run, other] = items;
+const [newest, before] = items;
+// Of two, the earlier reused nothing, and the later is compared with it.
+const [run, other] = [before ?? newest, before === undefined ? undefined : newest];
 if (run === undefined)
   throw new Error(`${values.url} has no run that succeeded${values.run === undefined ? '' : ` and matches ${values.run}`}`);
 const { stepViews } = await client.getRun(run.id);
 const last = stepViews.at(-1)?.name ?? '';
 const stage = stepViews.findLast(({ kind }) => kind === 'train')?.name;
-const changed = stage === undefined ? null : encodeURIComponent(`stages.${stage}.epochs=3`);
+const changed = stage === undefined ? null : encodeURIComponent(`stages.${stage}.epochs=2`);
 
 const pictures = [
   { name: 'runs', path: '/runs', shows: `text=${run.name}` },
@@ -46,7 +48,7 @@ const pictures = [
   { name: 'submit', path: `/submit?from=${run.id}${changed === null ? '' : `&set=${changed}`}`, shows: '[aria-label="Plan"] >> li' },
   ...(other === undefined
     ? []
-    : [{ name: 'compare', path: `/compare?runs=${other.id},${run.id}`, shows: '[aria-label="Steps"] >> text=mAP@100' }]),
+    : [{ name: 'compare', path: `/compare?runs=${run.id},${other.id}`, shows: '[aria-label="Steps"] >> text=mAP@100' }]),
 ];
 
 await mkdir(folder, { recursive: true });
