@@ -89,8 +89,13 @@ async function planStep(
     where: { projectId, memoKey: memoKeyOf(parts), state: { in: ['ready', 'building'] } },
     select: { state: true, runId: true, digest: true, details: true },
   });
-  if (found?.state === 'ready') return planned('reuse', `made by run ${found.runId}`, { digest: found.digest, details: found.details });
-  if (found) return planned('wait-for-same', `run ${found.runId} is building it now`);
+  if (found !== null) {
+    const { state, runId, digest, details } = found;
+    const name = await runName(ctx, runId);
+    return state === 'ready'
+      ? planned('reuse', `made by ${name}`, { digest, details })
+      : planned('wait-for-same', `${name} is building it now`);
+  }
   const nearest = await nearestDifference(ctx, step, parts, projectId);
   return planned('run', nearest, stepKinds[step.kind].makes === 'lists' ? await listsMadeBefore(ctx, parts, projectId) : notKnown);
 }
@@ -129,7 +134,14 @@ async function nearestDifference(ctx: EngineContext, step: StepPlan, parts: Memo
     select: { memoParts: true, runId: true },
   });
   if (!nearest) return 'it has not been built before';
-  return `${explainDifference(parts, memoPartsColumn.parse(nearest.memoParts))} (compared with run ${nearest.runId})`;
+  return `${explainDifference(parts, memoPartsColumn.parse(nearest.memoParts))} (compared with ${await runName(ctx, nearest.runId)})`;
+}
+
+/** The name by which people know a run, or its id. */
+async function runName({ prisma }: EngineContext, runId: string | null): Promise<string> {
+  if (runId === null) return 'an import';
+  const run = await prisma.run.findUnique({ where: { id: runId }, select: { name: true } });
+  return run === null ? `run ${runId}` : `the run ${run.name}`;
 }
 
 /** The estimate of each step of a submission, by name: from the measured time of the same step, else from its size. */

@@ -202,7 +202,10 @@ describe('a run', () => {
       'evaluate run',
       'register run',
     ]);
-    expect(plan.steps.find((step) => step.name === 'second')?.why).toContain('setting epochs: 2, was 1');
+    const { name } = await harness.run(first);
+    const whyOf = (wanted: string) => plan.steps.find((step) => step.name === wanted)?.why;
+    expect(whyOf('first')).toBe(`made by the run ${name}`);
+    expect(whyOf('second')).toMatch(/^setting epochs: 2, was 1.* \(compared with the run \S+\)$/);
     const second = await harness.submit({ set: { 'stages.first.epochs': 7, 'stages.second.epochs': 2 } });
     expect(await states(second)).toMatchObject({ prepare: 'reused', first: 'reused', second: 'ready', export: 'blocked' });
   });
