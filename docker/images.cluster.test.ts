@@ -1,4 +1,4 @@
-// CI runs this when docker/build, docker/worker, docker/control-plane, docker/trainer/requirements.txt, package-lock.json change, else one time in three; it takes about 60 s.
+// CI runs this when docker/build, docker/worker, docker/control-plane, docker/trainer/requirements.txt, docker/trainer/constraints.txt, package-lock.json change, else one time in three; it takes about 60 s.
 import { execFile } from 'node:child_process';
 import { appendFile, copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
