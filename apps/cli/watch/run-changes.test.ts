@@ -73,9 +73,13 @@ test('a new attempt, a new reason to wait and a failure are printed once', () =>
   );
   expect(changes(after, sooner)).toEqual([]);
   const crowded = { code: 'capacity' as const, sentence: 'needs 2 slots', since: waiting.since };
-  expect(changes(after, state({}, { '384_finetune': { attempts: 2 }, '512_finetune': { state: 'ready', waiting: crowded } }))).toEqual([
-    '03:05:05  512_finetune   needs 2 slots',
-  ]);
+  const waitingFor = (reason: StepView['waiting']) =>
+    state({}, { '384_finetune': { attempts: 2 }, '512_finetune': { state: 'ready', waiting: reason } });
+  expect(changes(after, waitingFor(crowded))).toEqual(['03:05:05  512_finetune   needs 2 slots']);
+  // Who holds the places, or waits for them too, changes every second while several fleets run.
+  const behind = { code: 'behind' as const, sentence: 'waiting behind 384', since: waiting.since };
+  expect(changes(waitingFor(crowded), waitingFor(behind))).toEqual([]);
+  expect(changes(waitingFor(behind), waitingFor({ ...behind, sentence: 'waiting behind others' }))).toEqual([]);
   const failure = { cause: 'gpu' as const, code: 'program_failed', message: 'torchrun ended\nCUDA error' };
   expect(changes(after, state({ state: 'failed' }, { '384_finetune': { state: 'failed', failure, attempts: 2 } })).slice(0, 3)).toEqual([
     '03:05:05  mini-1         failed',

@@ -54,6 +54,12 @@ function newsOf(waiting: WaitingReason | null): string | null {
   return waiting === null || quietReasons.includes(waiting.code) ? null : waiting.sentence;
 }
 
+/** Whether a step waits as before: the seconds of a backoff count down, and while it waits for places, others take and leave them. */
+function isSameWait(before: WaitingReason | null, after: WaitingReason | null): boolean {
+  return sameWaits.some((codes) => [before, after].every((waiting) => waiting !== null && codes.includes(waiting.code)));
+}
+const sameWaits: readonly (readonly WaitingReason['code'][])[] = [['backoff'], ['capacity', 'behind']];
+
 function stepTexts(before: StepView | null, step: StepView, after: WatchState, options: ChangeOptions): string[] {
   const state = paintedStepState(step.state, options);
   if (before?.state !== step.state) {
@@ -70,9 +76,7 @@ function stepTexts(before: StepView | null, step: StepView, after: WatchState, o
     return [[`${Math.floor((shareDone(step) ?? 0) * 100)} %`, ...progressParts(step, after.metrics.get(step.name))].join('  ')];
   }
   const news = newsOf(step.waiting);
-  // The seconds of a backoff count down: not a change.
-  const isCountdown = step.waiting?.code === 'backoff' && before.waiting?.code === 'backoff';
-  return news !== null && news !== newsOf(before.waiting) && !isCountdown ? [news] : [];
+  return news !== null && news !== newsOf(before.waiting) && !isSameWait(before.waiting, step.waiting) ? [news] : [];
 }
 
 /** A warning, once; the note after one, for example that it is over. */
