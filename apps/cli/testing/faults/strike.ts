@@ -41,7 +41,7 @@ export function strikeOf(fault: Fault): Strike {
 }
 
 /** How long to find for a victim: a rank needs seconds from the agent's report to its own start. */
-const searchLimitMs = 20_000;
+const searchLimitMs = 60_000;
 
 async function hit(scene: Scene, fault: Fault): Promise<boolean> {
   switch (fault.victim) {
