@@ -405,6 +405,7 @@ describe('help', () => {
     const { out } = await cairn('submit --help');
     expect(out).toContain('--no-reuse [steps]');
     expect((await cairn('help submit')).out).toBe(out);
+    expect((await cairn('help dataset add')).out).toContain('--countries <folder>');
     expect((await cairn('alias set production landmark@7')).err).toContain('`cairn alias set --help` shows its options.');
   });
 });

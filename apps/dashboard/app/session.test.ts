@@ -1,6 +1,7 @@
 import type { BrowserContext, Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import { accessibilityFaults } from '../testing/accessibility.ts';
+import { addReceivers } from '../testing/add-receivers.ts';
 import { openDashboard } from '../testing/open-dashboard.ts';
 
 const dashboard = await openDashboard();
@@ -84,14 +85,7 @@ test(
   async () => {
     const runs = [await harness.submit({ name: 'one' }), await harness.submit({ name: 'other' })];
     await client.addTrigger({ name: 'landmarks', provider: 'github', run: { recipe: 'tiny', dataset: 'toy' } });
-    await client.addWebhook({ name: 'chat', url: 'https://chat.example.org/hook', events: ['run.ended'] });
-    await client.addCodeHost({
-      name: 'hub',
-      provider: 'github',
-      url: 'https://github.com',
-      repositories: ['team/landmarks'],
-      token: 'a-token-of-the-code-host',
-    });
+    await addReceivers(client);
     const ofAdmins = {
       '/tokens': '/v1/tokens',
       '/audit?action=token.create': '/v1/audit',

@@ -3,6 +3,7 @@ import { newId } from '@cairn/runtime';
 import type { Page } from 'playwright-core';
 import { expect, test, vi } from 'vitest';
 import { accessibilityFaults } from '../../testing/accessibility.ts';
+import { addReceivers } from '../../testing/add-receivers.ts';
 import { openDashboard } from '../../testing/open-dashboard.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
@@ -126,15 +127,8 @@ test('a trigger tells of each delivery why it started a run or not, and a held o
 });
 
 test('an admin sees what was sent to a webhook and sends it again, what a collection would remove, and the keys of secrets', async () => {
-  await client.addWebhook({ name: 'chat', url: 'https://chat.example.org/hook', events: ['run.ended'] });
+  await addReceivers(client);
   await client.testWebhook('chat');
-  await client.addCodeHost({
-    name: 'hub',
-    provider: 'github',
-    url: 'https://github.com',
-    repositories: ['team/landmarks'],
-    token: 'a-token-of-the-code-host',
-  });
   const answer = { at: new Date().toISOString(), status: 500, message: 'HTTP 500' };
   await prisma.delivery.updateMany({ data: { state: 'failed', attempts: 9, failures: 9, answer, endedAt: new Date() } });
   const page = await openPage('/webhooks');
